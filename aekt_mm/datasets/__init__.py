@@ -1,0 +1,16 @@
+"""Datasets in memory, and views of any dataset."""
+
+from .array_dataset import ArrayDataset, whole_batch
+from .cifar100_arrays import CIFAR100Arrays
+from .digits import Digits
+from .samplers import ViewSampler
+from .view_dataset import ViewDataset
+
+__all__ = [
+    'ArrayDataset',
+    'CIFAR100Arrays',
+    'Digits',
+    'ViewDataset',
+    'ViewSampler',
+    'whole_batch',
+]

@@ -1,0 +1,53 @@
+"""Which view of which sample comes next."""
+
+from collections.abc import Iterator, Sized
+
+from mmengine.dataset import DefaultSampler
+
+from aekt_mm.registry import DATA_SAMPLERS
+from aekt_mm.structures import ViewKey
+
+
+@DATA_SAMPLERS.register_module()
+class ViewSampler(DefaultSampler):
+    """Hand out a new view of every sample each epoch.
+
+    Otherwise MMEngine's ``DefaultSampler``: the order follows from seed and epoch, ranks take
+    turns. It needs a loop by epochs, and MMEngine's ``DistSamplerSeedHook`` to tell it the epoch.
+
+    Args:
+        dataset: What to sample from.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Of order and views. By default the runner's.
+        round_up: Whether to repeat samples until all ranks have as many.
+        num_views: After so many views they come again, in turn. None: each epoch has its own.
+
+    Raises:
+        ValueError: If ``num_views`` is not a whole number of at least 1.
+
+    Examples:
+        >>> sampler = ViewSampler(range(3), shuffle=False, seed=5, num_views=2)
+        >>> sampler.set_epoch(3)
+        >>> list(sampler)[0]
+        ViewKey(seed=5, view=1, sample=0)
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        shuffle: bool = True,
+        seed: int | None = None,
+        round_up: bool = True,
+        num_views: int | None = None,
+    ) -> None:
+        super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=round_up)
+        if num_views is not None and (not isinstance(num_views, int) or num_views < 1):
+            raise ValueError(
+                f'num_views must be a whole number of at least 1 or None, but is {num_views!r}'
+            )
+        self.num_views = num_views
+
+    def __iter__(self) -> Iterator[ViewKey]:
+        view = self.epoch if self.num_views is None else self.epoch % self.num_views
+        samples = super().__iter__()  # here: a generator expression has no super()
+        return (ViewKey(self.seed, view, sample) for sample in samples)

@@ -1,0 +1,42 @@
+"""Views of any dataset of mmpretrain."""
+
+import torch
+from torch.utils.data import Dataset
+
+from aekt_mm.registry import DATASETS, build
+from aekt_mm.structures import ViewKey, seeded, view_keys
+
+
+@DATASETS.register_module()
+class ViewDataset(Dataset):
+    """Let a dataset's pipeline draw its randomness from the view alone.
+
+    Under it RandomResizedCrop, RandAugment, ColorJitter and whatever else draws from Python's,
+    numpy's or torch's global generators gives the same images for any number of workers and ranks
+    and after a resume. To be used with a :class:`ViewSampler`; a sample taken by its plain index
+    draws as the wrapped dataset does.
+
+    Args:
+        dataset: An mmpretrain dataset with a pipeline, or its config.
+    """
+
+    def __init__(self, dataset: dict | Dataset) -> None:
+        self.dataset = build(DATASETS, dataset) if isinstance(dataset, dict) else dataset
+        self.metainfo = self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """Load the annotations, as MMEngine asks a dataset to."""
+        self.dataset.full_init()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: ViewKey | int) -> dict:
+        if not isinstance(key, ViewKey):
+            return self.dataset[key]
+        number = view_keys(key.seed, key.view, torch.tensor([key.sample])).item()
+        with seeded(number):
+            item = self.dataset[key.sample]
+        item['data_samples'].set_field(torch.tensor([key.sample]), 'sample_idx')
+        item['data_samples'].set_field(torch.tensor([key.view]), 'view')
+        return item

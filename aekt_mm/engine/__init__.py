@@ -1,0 +1,3 @@
+"""Running distillation: hooks, launching, publishing."""
+
+from .hooks import *  # noqa: F403

@@ -1,0 +1,155 @@
+"""A distilled student as a plain mmpretrain model."""
+
+import inspect
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from aekt_mm.models import backbones
+from aekt_mm.models.checkpoints import load_restricted
+from aekt_mm.models.classifiers import num_classes, output_layers
+from aekt_mm.models.distillers import LogitDistiller
+from aekt_mm.registry import MODELS, SCOPE, build
+
+#: Sides of the random images that try out a student: the first that it takes is used.
+TRIAL_SIZES = (32, 64, 224, 384)
+
+#: At the head of a published config whose backbone's definition lies beside it.
+IMPORT_BACKBONE = """\
+import sys
+
+sys.path.insert(0, '{{{{ fileDirname }}}}')
+custom_imports = dict(imports=[{module!r}], allow_failed_imports=False)
+"""
+
+
+def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Path) -> list[Path]:
+    """Write the student of a training run so that plain mmpretrain loads it.
+
+    The connector is dropped, or folded into the student's last linear layer; the prediction is
+    compared with the distiller's before anything is written.
+
+    Args:
+        config: The recipe that the run trained, a distiller's or a plain classifier's.
+        checkpoint: What the run saved.
+        folder: Where to write ``student.py`` and ``student.pth``, and the definition of the
+            backbone where mmpretrain has none.
+
+    Returns:
+        The files written.
+
+    Raises:
+        FileNotFoundError: If the config or the checkpoint is not there.
+        ValueError: If the checkpoint is not the recipe's, or the connector can't be folded into
+            the student's head.
+    """
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.get('default_scope', SCOPE))
+    saved = load_restricted(str(checkpoint))
+    state = saved.get('state_dict', {})
+
+    if 'teacher' in cfg.model:
+        cfg.model.teacher = None  # predicts without it
+    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    model = build(MODELS, cfg.model).eval()
+    _load_all(model, state, checkpoint)
+    student = model.student if isinstance(model, LogitDistiller) else model
+    if isinstance(model, LogitDistiller):
+        _fold_connector(model)
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text, definition = _plain_config(cfg, student)
+    meta = {'dataset_meta': saved.get('meta', {}).get('dataset_meta', {})}
+    written = [folder / 'student.pth', folder / 'student.py']
+    _replace(
+        written[0],
+        lambda path: torch.save({'meta': meta, 'state_dict': student.state_dict()}, path),
+    )
+    _replace(written[1], lambda path: path.write_text(text, encoding='utf-8'))
+    if definition is not None:
+        written.append(folder / definition.name)
+        _replace(written[2], lambda path: shutil.copyfile(definition, path))
+    return written
+
+
+def _load_all(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f'{source} is not a checkpoint of this recipe: {error}') from error
+
+
+@torch.no_grad()
+def _fold_connector(distiller: LogitDistiller) -> None:
+    """Fold the connector into the student's output layers, and see that nothing changed."""
+    if distiller.connector is None:
+        return
+    if not hasattr(distiller.connector, 'fold_into'):
+        raise ValueError(
+            f'{type(distiller.connector).__name__} has no method fold_into(linear): a student '
+            'without it would not predict as it was trained to'
+        )
+    student = distiller.student
+    images = _trial_images(student)
+    expected = distiller(images)
+    for layer in output_layers(student):
+        distiller.connector.fold_into(layer)
+    error = (student(images) - expected).abs().max().item()
+    tolerance = 1e-4 * max(1.0, expected.abs().max().item())
+    if not error <= tolerance:
+        raise ValueError(
+            f'the connector does not fold into the head {type(student.head).__name__}: logits '
+            f'differ by {error:.2g}. A head must end in a linear layer of {num_classes(student)} '
+            'outputs'
+        )
+
+
+def _trial_images(student: nn.Module) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    for size in TRIAL_SIZES:
+        images = torch.randn(8, 3, size, size, generator=generator)
+        try:
+            student(images)
+        except (RuntimeError, AssertionError):
+            continue
+        return images
+    raise ValueError(f'the student takes RGB images of none of the sizes {TRIAL_SIZES}')
+
+
+def _plain_config(cfg: Config, student: nn.Module) -> tuple[str, Path | None]:
+    """Return the text of the published config, and the backbone's definition where it is ours."""
+    model = cfg.model.get('student', cfg.model).copy()
+    preprocessor = dict(cfg.model.data_preprocessor or {})
+    if preprocessor.get('type') == 'BatchPreprocessor':
+        # trained on arrays in RGB; from now on images come from files, which mmcv reads as BGR
+        preprocessor = {k: preprocessor[k] for k in ('mean', 'std')} | {'to_rgb': True}
+    preprocessor['type'] = 'ClsDataPreprocessor'
+    model.data_preprocessor = preprocessor
+
+    pipeline = cfg.get('test_pipeline', [])
+    plain = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=model,
+            # where mmpretrain's inferencer looks for how to read an image
+            test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=pipeline)),
+        )
+    )
+    backbone = type(getattr(student, 'backbone', student))
+    if not backbone.__module__.startswith(backbones.__name__):
+        return plain.dump(), None
+    definition = Path(inspect.getfile(backbone))
+    return IMPORT_BACKBONE.format(module=definition.stem) + plain.dump(), definition
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name first, so that a kill leaves no half of it."""
+    partial = path.with_name(f'.{path.name}.partial')
+    write(partial)
+    partial.replace(path)

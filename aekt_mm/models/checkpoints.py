@@ -1,0 +1,89 @@
+"""Reading checkpoints without running code from them."""
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import HistoryBuffer
+
+STATISTICS = ('min', 'max', 'current', 'mean')
+
+
+def _statistic(owner: type, name: str) -> Any:
+    """Stand in for the ``getattr`` by which MMEngine's log buffers name their statistics."""
+    if owner is not HistoryBuffer or name not in STATISTICS:
+        raise pickle.UnpicklingError(f'it asks for attribute {name!r} of {owner!r}')
+    return getattr(owner, name)
+
+
+_core = np._core if np.lib.NumpyVersion(np.__version__) >= '2.0.0' else np.core
+
+#: What MMEngine's checkpoints hold beside tensors: the logged numbers, as numpy arrays. Numpy 1 and
+#: 2 name their internals differently.
+MMENGINE_GLOBALS = [
+    HistoryBuffer,
+    (_statistic, 'builtins.getattr'),
+    np.ndarray,
+    np.dtype,
+    *(
+        (function, f'numpy.{core}.multiarray.{function.__name__}')
+        for function in (_core.multiarray._reconstruct, _core.multiarray.scalar)
+        for core in ('core', '_core')
+    ),
+    *(type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'int32', 'uint32', 'bool')),
+]
+
+
+def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
+    """Load a checkpoint that holds tensors, numbers, strings and MMEngine's log buffers.
+
+    Anything else in the file would be code of whoever wrote it, and is refused unread.
+
+    Args:
+        source: A path or an http(s) URL; what is downloaded is kept where torch.hub keeps it.
+        map_location: As in ``torch.load``.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no checkpoint, is truncated, or carries code.
+    """
+    path = _download(str(source)) if str(source).startswith(('http://', 'https://')) else source
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no checkpoint {path}')
+    try:
+        with torch.serialization.safe_globals(MMENGINE_GLOBALS):
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = re.search(r'GLOBAL (\S+)', str(error))
+        if refused:
+            raise ValueError(
+                f'{path} was refused: it asks for {refused[1]}, and loading it would run code that '
+                'came with the file. Nothing was run. Where you trust its author, save its '
+                'state_dict alone'
+            ) from error
+        raise ValueError(f'{path} is not a checkpoint of torch: {error}') from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f'{path} is truncated or not a checkpoint of torch: {error}') from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'{path} holds {type(checkpoint).__name__} where a dict was expected')
+    return checkpoint
+
+
+def _download(url: str) -> Path:
+    """Fetch a file once on every machine: first rank 0, then whoever does not find it."""
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / url.rsplit('/', 1)[-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if is_main_process() and not path.exists():
+        torch.hub.download_url_to_file(url, str(path))
+    barrier()
+    if not path.exists():
+        torch.hub.download_url_to_file(url, str(path))
+    return path

@@ -1,0 +1,70 @@
+"""What distillation needs of an image classifier: build it, count its classes, find its end."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hub import get_config
+from torch import nn
+
+from aekt_mm.registry import MODELS, build
+
+
+def build_classifier(spec: dict | str | Path | nn.Module) -> tuple[nn.Module, dict | None]:
+    """Build a classifier from any way of naming one.
+
+    Args:
+        spec: A model config; the path of a config file, whose ``model`` is meant, possibly in an
+            installed package (``mmpretrain::resnet/resnet18_8xb32_in1k.py``); or a module or any
+            other callable from images to logits, which is returned as it is.
+
+    Returns:
+        The classifier, and the config of its data preprocessing where it comes with one.
+
+    Raises:
+        FileNotFoundError: If the config file does not exist.
+        TypeError: If ``spec`` is none of these.
+    """
+    if isinstance(spec, str | Path):
+        config = get_config(str(spec)) if '::' in str(spec) else Config.fromfile(spec)
+        if 'model' not in config:
+            raise ValueError(f'the config {spec} defines no `model`')
+        spec = config.model
+        spec.setdefault('data_preprocessor', config.get('data_preprocessor'))
+    if isinstance(spec, dict):
+        return build(MODELS, spec), spec.get('data_preprocessor')
+    if callable(spec):
+        return spec, getattr(spec, 'data_preprocessor', None)
+    raise TypeError(
+        'a classifier is a config dict, the path of a config file, or a callable from images to '
+        f'logits, but got {type(spec).__name__}: {spec!r}'
+    )
+
+
+def num_classes(classifier: Any) -> int | None:
+    """Return how many classes a classifier tells apart, or None where that can't be seen.
+
+    Examples:
+        >>> num_classes(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 10)))
+        10
+    """
+    for owner in (getattr(classifier, 'head', None), classifier):
+        count = getattr(owner, 'num_classes', None)
+        if isinstance(count, int):
+            return count
+    layers = [m for m in _modules(classifier) if isinstance(m, nn.Linear)]
+    return layers[-1].out_features if layers else None
+
+
+def output_layers(classifier: nn.Module) -> list[nn.Linear]:
+    """Return the linear layers of a classifier's head whose outputs are the classes.
+
+    One in most heads; two in DeiT's, whose outputs are averaged.
+    """
+    classes = num_classes(classifier)
+    head = getattr(classifier, 'head', classifier)
+    return [m for m in _modules(head) if isinstance(m, nn.Linear) and m.out_features == classes]
+
+
+def _modules(model: Any) -> list[nn.Module]:
+    return list(model.modules()) if isinstance(model, nn.Module) else []

@@ -1,0 +1,172 @@
+"""The one place where student, teacher, connector and losses meet."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from aekt_mm.registry import MODELS, build
+from aekt_mm.structures import batch_target
+
+from ..classifiers import build_classifier, num_classes
+
+
+@MODELS.register_module()
+class LogitDistiller(BaseModel):
+    """A student that learns from its labels and from a teacher's logits.
+
+    A batch's way through: images → student → logits → { cross-entropy of the student's own head }
+    and → connector → { distillation losses ← teacher's logits }.
+
+    The teacher is no submodule: it is in no checkpoint, no optimizer and no gradient exchange, and
+    keeps its own mode; it only follows the student from device to device. Parts are built in this
+    project's scope, so that ``type='AEKTLoss'`` needs no prefix, whatever the default scope.
+
+    Args:
+        student: An mmpretrain classifier: config, path of a config file, or built module.
+        teacher: Config of a teacher, a teacher, or any callable from (inputs, data_samples) to
+            logits (N, C). None for a distiller that only predicts.
+        losses: Distillation losses by name. A loss maps (student_logits, teacher_logits, target)
+            to scalars; those with ``loss`` in their name are added up, the others only logged.
+        connector: Config of a connector, or a module from logits (N, C) to the logits of
+            classification and those of distillation. None: both tasks read the student's.
+        data_preprocessor: As in any MMEngine model. By default the student's own.
+
+    Raises:
+        ValueError: If numbers of classes differ, or there is no loss.
+        TypeError: If the student has no classification loss of its own.
+
+    Examples:
+        >>> student = dict(
+        ...     type='ImageClassifier',
+        ...     backbone=dict(type='CIFARResNet', depth=8),
+        ...     neck=dict(type='GlobalAveragePooling'),
+        ...     head=dict(type='LinearClsHead', num_classes=10, in_channels=64))
+        >>> distiller = LogitDistiller(
+        ...     student,
+        ...     teacher=lambda inputs, data_samples: torch.zeros(len(inputs), 10),
+        ...     losses=dict(aekt=dict(type='AEKTLoss', beta=8.0)),
+        ...     connector=dict(type='TaskSerializationFC'))
+        >>> samples = [DataSample().set_gt_label(label) for label in (3, 5)]
+        >>> sorted(distiller(torch.rand(2, 3, 32, 32), samples, mode='loss'))
+        ['aekt.confidence_ratio', 'aekt.loss_explicit', 'aekt.loss_implicit', 'loss_ce']
+    """
+
+    def __init__(
+        self,
+        student: dict | str | Path | nn.Module,
+        teacher: dict | Callable | None,
+        losses: dict[str, dict | nn.Module],
+        connector: dict | nn.Module | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+    ) -> None:
+        student, student_preprocessor = build_classifier(student)
+        super().__init__(data_preprocessor=_first(data_preprocessor, student_preprocessor))
+        self.student = student
+        classes = num_classes(student)
+        if not hasattr(self._head, '_get_loss'):
+            raise TypeError(
+                'the student must be an mmpretrain classifier, whose head has the loss for the '
+                f'labels, but is {type(student).__name__}'
+            )
+
+        if isinstance(connector, dict):
+            connector = build(MODELS, {'num_classes': classes, **connector})
+        self.connector = connector
+        _check_classes('connector', num_classes(connector), classes)
+
+        if not isinstance(losses, dict) or not losses or 'type' in losses:
+            raise ValueError(
+                "losses must map names to losses, as in dict(aekt=dict(type='AEKTLoss')), but is "
+                f'{losses!r}'
+            )
+        self.losses = nn.ModuleDict(
+            {k: build(MODELS, v) if isinstance(v, dict) else v for k, v in losses.items()}
+        )
+
+        if isinstance(teacher, dict):
+            teacher = build(MODELS, teacher)
+        _check_classes('teacher', num_classes(teacher), classes)
+        if hasattr(teacher, 'adapt_to'):
+            teacher.adapt_to(self.data_preprocessor)
+        self.__dict__['teacher'] = teacher  # not through nn.Module, which would own it
+
+        # multiplies the distillation losses; a tensor, so that a compiled step need not know it
+        self.register_buffer('distill_weight', torch.ones(()), persistent=False)
+        #: Whether all logits of the last training batch were finite: the student's, the teacher's.
+        self.finite: Tensor | None = None
+
+    @property
+    def _head(self) -> nn.Module:
+        """What has the student's classification loss: its head, or a whole timm classifier."""
+        return getattr(self.student, 'head', self.student)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> 'LogitDistiller':
+        if isinstance(self.teacher, nn.Module):
+            self.teacher._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[DataSample] | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """Run the student, and in training the teacher.
+
+        Args:
+            inputs: Preprocessed images, (N, 3, H, W).
+            data_samples: N samples with their labels, needed for ``loss``.
+            mode: 'tensor' for the logits of classification (N, C), 'predict' for the samples
+                with predictions, 'loss' for the losses and statistics by name.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        logits, _ = self._logits(inputs)
+        if mode == 'predict':
+            return self._head._get_predictions(logits, data_samples)
+        if mode == 'tensor':
+            return logits
+        raise ValueError(f"mode must be 'tensor', 'predict' or 'loss', but is {mode!r}")
+
+    def loss(self, inputs: Tensor, data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
+        """Compute the cross-entropy of the student's head and the distillation losses.
+
+        Returns:
+            Scalars: ``loss_ce`` and whatever else the head logs, and what each distillation loss
+            returns, its name before a dot.
+        """
+        classification, distillation = self._logits(inputs)
+        losses = self._head._get_loss(classification, data_samples)
+        losses['loss_ce'] = losses.pop('loss')
+
+        teacher_logits = self.teacher(inputs, data_samples)
+        self.finite = torch.stack(
+            [logits.detach().isfinite().all() for logits in (distillation, teacher_logits)]
+        )
+        target = batch_target(data_samples)
+        for name, distill_loss in self.losses.items():
+            for key, value in distill_loss(distillation, teacher_logits, target).items():
+                weight = self.distill_weight if 'loss' in key else 1
+                losses[f'{name}.{key}'] = weight * value
+        return losses
+
+    def _logits(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the student's logits for classification and for distillation."""
+        logits = self.student(inputs)
+        return (logits, logits) if self.connector is None else self.connector(logits)
+
+
+def _first(*options: Any) -> Any:
+    return next((option for option in options if option is not None), None)
+
+
+def _check_classes(part: str, count: int | None, classes: int | None) -> None:
+    if None not in (count, classes) and count != classes:
+        raise ValueError(
+            f'the {part} has {count} classes, but the student has {classes}: they must agree'
+        )

@@ -1,0 +1,42 @@
+"""Decoupled knowledge distillation."""
+
+from torch import Tensor
+
+from .distill_loss import DistillLoss, bernoulli_kl, check_range
+
+
+class DKDLoss(DistillLoss):
+    r"""Decoupled Knowledge Distillation (Zhao et al., CVPR 2022, eq. 7, `arXiv 2203.08679`_).
+
+    .. math:: \alpha\, KL(Bern(p^T_t) \| Bern(p^S_t)) + \beta\, d
+
+    Args:
+        temperature: What both networks' logits are divided by, above 0.
+        alpha: Weight of the target class's part (TCKD, explicit), at least 0.
+        beta: Weight of the other classes' part (NCKD, implicit), at least 0.
+
+    Raises:
+        ValueError: If an option is out of its range.
+
+    .. _arXiv 2203.08679: https://arxiv.org/abs/2203.08679
+
+    Examples:
+        >>> import torch
+        >>> loss = DKDLoss(temperature=4.0, alpha=1.0, beta=8.0)
+        >>> sorted(loss(torch.rand(2, 3), torch.rand(2, 3), torch.tensor([0, 2])))
+        ['confidence_ratio', 'loss_explicit', 'loss_implicit']
+    """
+
+    def __init__(self, temperature: float = 4.0, alpha: float = 1.0, beta: float = 8.0) -> None:
+        super().__init__(temperature)
+        self.alpha = check_range('alpha', alpha, 0)
+        self.beta = check_range('beta', beta, 0)
+
+    def terms(
+        self, student_margin: Tensor, teacher_margin: Tensor, nontarget_kl: Tensor
+    ) -> dict[str, Tensor]:
+        """See :meth:`DistillLoss.terms`."""
+        return {
+            'loss_explicit': self.alpha * bernoulli_kl(student_margin, teacher_margin),
+            'loss_implicit': self.beta * nontarget_kl,
+        }

@@ -1,0 +1,133 @@
+"""A teacher that runs beside the student."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from aekt_mm.registry import MODELS
+
+from ..classifiers import build_classifier, num_classes
+from ..weights import load_weights
+
+
+@MODELS.register_module()
+class OnlineTeacher(nn.Module):
+    """A frozen network that maps the student's images to logits.
+
+    Frozen in every sense: it stays in evaluation mode whatever its owner does, its parameters want
+    no gradient, no graph is recorded, and a copy of it is itself, so that copies of a distiller
+    (a moving average, say) share it.
+
+    Args:
+        model: A model config, the path of a config file (``mmpretrain::resnet/...py``), or any
+            callable from images (N, 3, H, W) to logits (N, C). In a config, models of torchvision
+            are ``type='torchvision.models.resnet34'``, those of timm mmpretrain's
+            ``type='TimmClassifier'``.
+        checkpoint: Path, URL or ``torchvision://NAME`` of the weights, see
+            :func:`~aekt_mm.models.weights.load_weights`. None says that ``model`` already has its
+            weights (a trained module, ``pretrained=True``).
+        data_preprocessor: What the teacher was trained with where it differs from the student's:
+            ``mean`` and ``std`` of pixels in [0, 255], and ``to_rgb`` as it would be set for the
+            student's dataset. By default that of the model's own config, or else the student's.
+
+    Raises:
+        FileNotFoundError: If the config file or the checkpoint is not there.
+        ValueError: If the checkpoint does not fit the model, or can't be read.
+
+    Examples:
+        >>> teacher = OnlineTeacher(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), checkpoint=None)
+        >>> teacher(torch.rand(4, 3, 2, 2)).shape
+        torch.Size([4, 5])
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        checkpoint: str | Path | None,
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, own_preprocessor = build_classifier(model)
+        self.num_classes = num_classes(self.model)
+        self.data_preprocessor = data_preprocessor or own_preprocessor
+        if checkpoint is not None:
+            load_weights(self.model, str(checkpoint))
+        elif isinstance(model, dict | str | Path):
+            print_log(
+                'The teacher is built from a config with checkpoint=None: unless its config loads '
+                'weights, it is untrained.',
+                logger='current',
+                level=30,
+            )
+            getattr(self.model, 'init_weights', lambda: None)()
+        self.register_buffer('scale', None)
+        self.register_buffer('shift', None)
+        self.swap_channels = False
+        self.requires_grad_(False)
+        self.eval()
+
+    def adapt_to(self, student_preprocessor: nn.Module | None) -> None:
+        """Undo the student's normalisation and apply the teacher's, from now on, in one affine map.
+
+        Args:
+            student_preprocessor: What prepares the images the teacher will get, with mean and std
+                (3, 1, 1) and ``to_rgb`` as mmpretrain's ``ClsDataPreprocessor``.
+        """
+        if self.data_preprocessor is None:
+            return
+        student_mean, student_std, student_rgb = _normalisation(student_preprocessor)
+        mean, std, to_rgb = _normalisation(self.data_preprocessor)
+        self.swap_channels = to_rgb != student_rgb
+        if self.swap_channels:
+            student_mean, student_std = student_mean.flip(0), student_std.flip(0)
+        scale, shift = student_std / std, (student_mean - mean) / std
+        if not (scale.equal(torch.ones_like(scale)) and shift.equal(torch.zeros_like(shift))):
+            self.scale, self.shift = scale.float(), shift.float()
+
+    def train(self, mode: bool = True) -> 'OnlineTeacher':
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def __deepcopy__(self, memo: dict) -> 'OnlineTeacher':
+        return self
+
+    def forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
+        """Compute the logits of a batch.
+
+        Args:
+            inputs: Images as the student sees them, (N, 3, H, W), floating point.
+            data_samples: Not looked at: this teacher sees the images.
+
+        Returns:
+            Logits (N, C) without a graph.
+
+        Raises:
+            TypeError: If the model returns anything else.
+        """
+        with torch.inference_mode():
+            images = inputs.flip(1) if self.swap_channels else inputs
+            if self.scale is not None:
+                images = torch.addcmul(self.shift, images, self.scale)
+            logits = self.model(images)
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise TypeError(f'a teacher must map images to logits (N, C), but returned {got}')
+        return logits.clone()  # a tensor made in inference mode could not be saved for backward
+
+
+def _normalisation(preprocessor: Any) -> tuple[Tensor, Tensor, bool]:
+    """Return mean and std, (3, 1, 1) float64, and whether channels are swapped to RGB."""
+
+    def option(name: str, default: Any) -> Any:
+        if isinstance(preprocessor, dict):
+            value = preprocessor.get(name)
+        else:
+            value = getattr(preprocessor, name, None)
+        return default if value is None else value
+
+    mean = torch.as_tensor(option('mean', [0.0]), dtype=torch.float64).view(-1, 1, 1)
+    std = torch.as_tensor(option('std', [1.0]), dtype=torch.float64).view(-1, 1, 1)
+    return mean, std, bool(option('to_rgb', False))

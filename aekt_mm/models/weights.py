@@ -1,0 +1,90 @@
+"""A network's weights from a checkpoint of whatever layout, all of them or an error."""
+
+from collections.abc import Callable
+
+from mmengine.runner.checkpoint import get_torchvision_models
+from torch import Tensor, nn
+
+from .checkpoints import load_restricted
+
+#: Where the field's frameworks keep the weights: MMEngine, mdistiller and RepDistiller, others.
+STATE_KEYS = ('state_dict', 'model', 'model_state_dict')
+
+
+def _backbone_and_head(key: str) -> str:
+    """Map torchvision's and RepDistiller's flat names to mmpretrain's ImageClassifier's."""
+    return f'head.{key}' if key.startswith('fc.') else f'backbone.{key}'
+
+
+#: What a checkpoint's parameter names may have to go through to become the network's.
+LAYOUTS: dict[str, Callable[[str], str]] = {
+    'as it is': lambda key: key,
+    'torchvision or RepDistiller': _backbone_and_head,
+    'wrapped in DataParallel': lambda key: key.removeprefix('module.'),
+    'RepDistiller, wrapped in DataParallel': lambda key: _backbone_and_head(
+        key.removeprefix('module.')
+    ),
+}
+
+
+def load_weights(model: nn.Module, source: str) -> None:
+    """Load all weights of a network from a checkpoint, never running code from it.
+
+    The layouts of MMEngine and mmpretrain, torchvision, and mdistiller and RepDistiller are
+    recognised. The network is untouched unless everything fits.
+
+    Args:
+        model: The network, changed in place.
+        source: A path, an http(s) URL, or ``torchvision://NAME`` (``torchvision://resnet34``).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it can't be read, or does not fit; the message then lists the names and
+            shapes that are missing, left over or different.
+    """
+    checkpoint = load_restricted(_resolve(source))
+    state = next((checkpoint[k] for k in STATE_KEYS if isinstance(checkpoint.get(k), dict)), None)
+    state = {k: v for k, v in (state or checkpoint).items() if isinstance(v, Tensor)}
+    if any(key.startswith('student.') for key in state):
+        raise ValueError(
+            f'{source} is the checkpoint of a distillation run, with a student and perhaps a '
+            'connector in it: tools/publish_student.py makes a classifier of it'
+        )
+    wanted = model.state_dict()
+    candidates = [{rename(k): v for k, v in state.items()} for rename in LAYOUTS.values()]
+    fitting = min(candidates, key=lambda found: len(_misfits(wanted, found)))
+    misfits = _misfits(wanted, fitting)
+    if misfits:
+        shown = '\n  '.join(misfits[:20])
+        more = f'\n  and {len(misfits) - 20} more' if len(misfits) > 20 else ''
+        raise ValueError(
+            f'{source} does not fit {type(model).__name__}; nothing was loaded:\n  {shown}{more}'
+        )
+    model.load_state_dict(fitting, strict=False)  # all but the batch counters was checked above
+
+
+def _resolve(source: str) -> str:
+    scheme, _, name = source.partition('://')
+    if scheme != 'torchvision':
+        return source
+    urls = get_torchvision_models()
+    if name.lower() not in urls:
+        raise ValueError(f'torchvision has no weights {name!r}: it has {sorted(urls)}')
+    return urls[name.lower()]
+
+
+def _misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    """Say what keeps the weights found from being those wanted, a line each."""
+    missing = [
+        f'missing: {name}'
+        for name in wanted
+        # checkpoints older than this counter have none, and inference does not read it
+        if name not in found and not name.endswith('num_batches_tracked')
+    ]
+    left_over = [f'left over: {name}' for name in found if name not in wanted]
+    different = [
+        f'different: {name} is {tuple(found[name].shape)}, wanted {tuple(wanted[name].shape)}'
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    return different + missing + left_over

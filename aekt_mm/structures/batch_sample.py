@@ -1,0 +1,58 @@
+"""The labels of a whole batch."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+
+class BatchSample(DataSample):
+    """The data samples of a batch in one: each field holds N samples.
+
+    Fields: ``gt_label`` (N,) int64, ``sample_idx`` (N,) int64, in training ``view`` (N,) int64 and
+    ``view_key`` (N,) int64, and where classes are mixed ``gt_score`` (N, C).
+
+    It is also a sequence of mmpretrain's data samples, so that every head and metric takes it.
+
+    Examples:
+        >>> batch = BatchSample(gt_label=torch.tensor([3, 5]))
+        >>> len(batch), batch[1].gt_label
+        (2, tensor([5]))
+    """
+
+    def __len__(self) -> int:
+        return len(self.gt_label)
+
+    def __getitem__(self, index: int) -> DataSample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'sample {index} of a batch of {len(self)}')
+        sample = DataSample()
+        sample.gt_label = self.gt_label[index].reshape(1)
+        if 'gt_score' in self:
+            sample.gt_score = self.gt_score[index]
+        return sample
+
+    def __iter__(self) -> Iterator[DataSample]:
+        return (self[index] for index in range(len(self)))
+
+
+def batch_target(data_samples: Sequence[DataSample]) -> Tensor:
+    """Return a batch's labels in the form that losses take.
+
+    Args:
+        data_samples: N samples, or a batch of them in one.
+
+    Returns:
+        Class shares ``gt_score`` (N, C), floating point, where samples have them (mixup, cutmix),
+        or else class indices ``gt_label`` (N,), int64.
+
+    Examples:
+        >>> batch_target([DataSample().set_gt_label(label) for label in (3, 5)])
+        tensor([3, 5])
+    """
+    if isinstance(data_samples, BatchSample):
+        return data_samples.gt_score if 'gt_score' in data_samples else data_samples.gt_label
+    if 'gt_score' in data_samples[0]:
+        return torch.stack([sample.gt_score for sample in data_samples])
+    return torch.cat([sample.gt_label for sample in data_samples])

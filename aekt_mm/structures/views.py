@@ -1,0 +1,93 @@
+"""Views: an augmentation is a function of (seed, view, sample) and of nothing else.
+
+A sample's view is one deterministic draw of its augmentation. Its randomness comes from a hash of
+its key, not from a generator with a state, so that it is the same for any number of workers and
+ranks, after a resume, and when a teacher's logits for it were computed long ago.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+GOLDEN = -0x61C8864680B583EB  # the constants of splitmix64 as signed integers
+MIX_1 = -0x40A7B892E31B1A47
+MIX_2 = -0x6B2FB644ECCEEE15
+
+
+class ViewKey(NamedTuple):
+    """What names a view: it seeds all of the sample's augmentation."""
+
+    seed: int
+    view: int
+    sample: int
+
+
+def view_keys(seed: int, view: Tensor | int, sample: Tensor) -> Tensor:
+    """Hash views to the numbers that their randomness is drawn from.
+
+    Args:
+        seed: The run's.
+        view: Scalar or (N,) int64.
+        sample: Indices in the dataset, (N,) int64.
+
+    Returns:
+        (N,) int64, the same on every device.
+    """
+    key = _mix(torch.as_tensor(seed, dtype=torch.int64, device=sample.device))
+    return _mix(_mix(key ^ view) ^ sample)
+
+
+def draw(keys: Tensor, number: int) -> Tensor:
+    """Return each view's draw of this number, uniform in [0, 1).
+
+    Args:
+        keys: (N,) int64 from :func:`view_keys`.
+        number: Which draw: draws of different numbers are independent.
+
+    Returns:
+        (N,) float64.
+
+    Examples:
+        >>> keys = view_keys(0, 3, torch.arange(4))
+        >>> torch.equal(draw(keys, 0)[2:], draw(keys[2:], 0))
+        True
+    """
+    mixed = _mix(keys + (number + 1) * GOLDEN)
+    return _shift_right(mixed, 11).double() * 2.0**-53
+
+
+@contextmanager
+def seeded(key: int) -> Iterator[None]:
+    """Let Python's, numpy's and torch's generators follow from a key, and restore them after.
+
+    Args:
+        key: Of :func:`view_keys`.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(key)
+    np.random.seed(key % 2**32)
+    torch.default_generator.manual_seed(key % 2**63)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def _mix(x: Tensor) -> Tensor:
+    """Finalise as splitmix64 does (Steele et al., 2014), in wrapping 64-bit arithmetic."""
+    x = x + GOLDEN
+    x = (x ^ _shift_right(x, 30)) * MIX_1
+    x = (x ^ _shift_right(x, 27)) * MIX_2
+    return x ^ _shift_right(x, 31)
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Shift in zeros: torch shifts in the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,0 +1,184 @@
+"""A frozen teacher in every sense, with its own normalisation and weights that fit."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from aekt_mm.models.teachers import OnlineTeacher
+from aekt_mm.registry import MODELS
+
+RESNET18 = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet', depth=18),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=1000, in_channels=512),
+)
+
+
+def small_network(classes=5):
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, classes)
+    )
+
+
+def test_frozen_in_every_sense():
+    network = small_network()
+    before = copy.deepcopy(network.state_dict())
+    teacher = OnlineTeacher(network, checkpoint=None)
+    owner = nn.ModuleList([teacher]).train()
+    images = torch.randn(4, 3, 8, 8, requires_grad=True)
+    for _ in range(3):
+        logits = teacher(images)
+    assert owner.training
+    assert not any(module.training for module in teacher.modules())
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert not logits.requires_grad
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert copy.deepcopy(teacher) is teacher
+
+
+def test_logits_can_be_saved_for_backward():
+    """Inference-mode tensors could not."""
+    logits = OnlineTeacher(small_network(), checkpoint=None)(torch.randn(4, 3, 8, 8))
+    student = torch.zeros(4, 5, requires_grad=True)
+    (student * logits).sum().backward()
+    torch.testing.assert_close(student.grad, logits)
+
+
+def test_any_callable():
+    teacher = OnlineTeacher(lambda images: images.mean((2, 3)), checkpoint=None)
+    torch.testing.assert_close(teacher(torch.ones(2, 3, 4, 4)), torch.ones(2, 3))
+
+
+def test_torchvision_model_by_name():
+    model = dict(type='torchvision.models.resnet18', num_classes=7)
+    teacher = MODELS.build(dict(type='OnlineTeacher', model=model, checkpoint=None))
+    assert teacher.num_classes == 7
+    assert teacher(torch.randn(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_timm_model_by_name():
+    pytest.importorskip('timm', reason='timm is not installed')
+    model = dict(type='TimmClassifier', model_name='resnet18', num_classes=7)
+    teacher = OnlineTeacher(model, checkpoint=None)
+    assert teacher.num_classes == 7
+    assert teacher(torch.randn(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_config_path_brings_its_normalisation():
+    teacher = OnlineTeacher('mmpretrain::resnet/resnet18_8xb32_in1k.py', checkpoint=None)
+    assert teacher.num_classes == 1000
+    assert teacher.data_preprocessor['mean'] == [123.675, 116.28, 103.53]
+
+
+def test_torchvision_weights_into_mmpretrain(tmp_path):
+    """The torchvision layout is recognised, and the logits are torchvision's."""
+    source = torchvision.models.resnet18().eval()
+    torch.save(source.state_dict(), tmp_path / 'resnet18.pth')
+    teacher = OnlineTeacher(RESNET18, checkpoint=tmp_path / 'resnet18.pth')
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(teacher(images), source(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('student_rgb', [True, False])
+@pytest.mark.parametrize('teacher_rgb', [True, False])
+def test_own_normalisation(student_rgb, teacher_rgb):
+    """The teacher sees what it would have seen behind its own preprocessor."""
+    student = dict(mean=[120.0, 110.0, 100.0], std=[50.0, 60.0, 70.0], to_rgb=student_rgb)
+    own = dict(mean=[127.5, 120.0, 90.0], std=[127.5, 64.0, 32.0], to_rgb=teacher_rgb)
+    preprocess = {
+        name: MODELS.build(dict(type='ClsDataPreprocessor', **options))
+        for name, options in (('student', student), ('teacher', own))
+    }
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 5))
+    teacher = OnlineTeacher(network, checkpoint=None, data_preprocessor=own)
+    teacher.adapt_to(preprocess['student'])
+    pixels = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
+    logits = teacher(preprocess['student'](dict(inputs=pixels))['inputs'])
+    expected = network(preprocess['teacher'](dict(inputs=pixels))['inputs'])
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_equal_normalisation_costs_nothing():
+    options = dict(mean=[120.0, 110.0, 100.0], std=[50.0, 60.0, 70.0], to_rgb=True)
+    teacher = OnlineTeacher(small_network(), checkpoint=None, data_preprocessor=options)
+    teacher.adapt_to(MODELS.build(dict(type='ClsDataPreprocessor', **options)))
+    assert teacher.scale is None
+    assert not teacher.swap_channels
+
+
+class TestCheckpoints:
+    def save(self, folder, content):
+        torch.save(content, folder / 'teacher.pth')
+        return folder / 'teacher.pth'
+
+    @pytest.mark.parametrize('wrap', ['state_dict', 'model', None])
+    @pytest.mark.parametrize('prefix', ['', 'module.'])
+    def test_layouts(self, tmp_path, wrap, prefix):
+        network = small_network()
+        state = {prefix + k: v for k, v in network.state_dict().items()}
+        path = self.save(tmp_path, {wrap: state, 'epoch': 3} if wrap else state)
+        teacher = OnlineTeacher(small_network(), checkpoint=path)
+        images = torch.randn(2, 3, 8, 8)
+        torch.testing.assert_close(teacher(images), network.eval()(images))
+
+    def test_mismatch_names_everything_and_loads_nothing(self, tmp_path):
+        state = small_network().state_dict()
+        state['extra.weight'] = torch.zeros(2)
+        del state['0.bias']
+        state['4.weight'] = torch.zeros(6, 144)
+        network = small_network()
+        before = copy.deepcopy(network.state_dict())
+        with pytest.raises(ValueError, match='nothing was loaded') as error:
+            OnlineTeacher(network, checkpoint=self.save(tmp_path, state))
+        for part in ('missing: 0.bias', 'left over: extra.weight', r'4.weight is (6, 144)'):
+            assert part in str(error.value)
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, before[name]), name
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
+            OnlineTeacher(small_network(), checkpoint=tmp_path / 'nowhere.pth')
+
+    def test_truncated(self, tmp_path):
+        path = self.save(tmp_path, small_network().state_dict())
+        path.write_bytes(path.read_bytes()[:-200])
+        with pytest.raises(ValueError, match=r'teacher\.pth'):
+            OnlineTeacher(small_network(), checkpoint=path)
+
+    def test_code_is_not_run(self, tmp_path):
+        witness = tmp_path / 'witness'
+
+        class Evil:
+            def __reduce__(self):
+                return (open, (str(witness), 'w'))
+
+        path = tmp_path / 'evil.pth'
+        torch.save({'model': small_network().state_dict(), 'payload': Evil()}, path)
+        with pytest.raises(ValueError, match=r'evil\.pth'):
+            OnlineTeacher(small_network(), checkpoint=path)
+        path.write_bytes(pickle.dumps(Evil()))
+        with pytest.raises(ValueError, match=r'evil\.pth'):
+            OnlineTeacher(small_network(), checkpoint=path)
+        assert not witness.exists()
+
+    def test_of_a_distillation_run(self, tmp_path):
+        state = {f'student.{k}': v for k, v in small_network().state_dict().items()}
+        with pytest.raises(ValueError, match='publish_student'):
+            OnlineTeacher(small_network(), checkpoint=self.save(tmp_path, state))
+
+    def test_unknown_torchvision_name(self):
+        with pytest.raises(ValueError, match="no weights 'resnet19'"):
+            OnlineTeacher(RESNET18, checkpoint='torchvision://resnet19')
+
+
+@pytest.mark.parametrize('returned', [None, (1, 2), torch.zeros(2, 3, 4)])
+def test_not_logits(returned):
+    teacher = OnlineTeacher(lambda images: returned, checkpoint=None)
+    with pytest.raises(TypeError, match=r'must map images to logits \(N, C\)'):
+        teacher(torch.zeros(2, 3, 4, 4))

@@ -1,0 +1,31 @@
+"""Write the student of a distillation run as a plain mmpretrain model.
+
+    python tools/publish_student.py CONFIG CHECKPOINT FOLDER
+
+FOLDER gets student.py and student.pth, which plain mmpretrain loads where aekt_mm is not
+installed: mmpretrain.get_model('FOLDER/student.py', pretrained='FOLDER/student.pth').
+"""
+
+import argparse
+import sys
+
+from aekt_mm.engine.publishing import publish_student
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='the recipe that was trained')
+    parser.add_argument('checkpoint', help='what the training saved, work_dirs/.../epoch_N.pth')
+    parser.add_argument('folder', help='where to write the student')
+    args = parser.parse_args()
+    try:
+        written = publish_student(args.config, args.checkpoint, args.folder)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'publish_student: {error}')
+    print(*written, sep='\n')
+
+
+if __name__ == '__main__':
+    main()
