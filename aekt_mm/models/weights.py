@@ -11,20 +11,29 @@ from .checkpoints import load_restricted
 STATE_KEYS = ('state_dict', 'model', 'model_state_dict')
 
 
+#: What the peers call the last linear layer, longer names first.
+CLASSIFIERS = ('fc.', 'linear.', 'classifier.0.', 'classifier.')
+
+
 def _backbone_and_head(key: str) -> str:
-    """Map torchvision's and RepDistiller's flat names to mmpretrain's ImageClassifier's."""
-    return f'head.{key}' if key.startswith('fc.') else f'backbone.{key}'
+    """Map the flat names of torchvision, RepDistiller and mdistiller to an ImageClassifier's."""
+    for classifier in CLASSIFIERS:
+        if key.startswith(classifier):
+            return 'head.fc.' + key.removeprefix(classifier)
+    return 'backbone.' + key.replace('.shortcut.', '.downsample.')
+
+
+def _unwrapped(key: str) -> str:
+    return key.removeprefix('module.')
 
 
 #: What a checkpoint's parameter names may have to go through to become the network's.
-LAYOUTS: dict[str, Callable[[str], str]] = {
-    'as it is': lambda key: key,
-    'torchvision or RepDistiller': _backbone_and_head,
-    'wrapped in DataParallel': lambda key: key.removeprefix('module.'),
-    'RepDistiller, wrapped in DataParallel': lambda key: _backbone_and_head(
-        key.removeprefix('module.')
-    ),
-}
+LAYOUTS: tuple[Callable[[str], str], ...] = (
+    lambda key: key,
+    _unwrapped,
+    _backbone_and_head,
+    lambda key: _backbone_and_head(_unwrapped(key)),
+)
 
 
 def load_weights(model: nn.Module, source: str) -> None:
@@ -51,7 +60,7 @@ def load_weights(model: nn.Module, source: str) -> None:
             'connector in it: tools/publish_student.py makes a classifier of it'
         )
     wanted = model.state_dict()
-    candidates = [{rename(k): v for k, v in state.items()} for rename in LAYOUTS.values()]
+    candidates = [{rename(k): v for k, v in state.items()} for rename in LAYOUTS]
     fitting = min(candidates, key=lambda found: len(_misfits(wanted, found)))
     misfits = _misfits(wanted, fitting)
     if misfits:

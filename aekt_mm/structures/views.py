@@ -57,7 +57,8 @@ def draw(keys: Tensor, number: int) -> Tensor:
         >>> torch.equal(draw(keys, 0)[2:], draw(keys[2:], 0))
         True
     """
-    mixed = _mix(keys + (number + 1) * GOLDEN)
+    offset = ((number + 1) * GOLDEN + 2**63) % 2**64 - 2**63  # wrapped to a signed integer
+    mixed = _mix(keys + offset)
     return _shift_right(mixed, 11).double() * 2.0**-53
 
 

@@ -1,0 +1,52 @@
+"""MMEngine's reading and writing of checkpoints, safe against code and against a kill."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader, find_latest_checkpoint
+
+from aekt_mm.models.checkpoints import load_restricted
+
+
+def use_restricted_loading() -> None:
+    """Make MMEngine load checkpoints of this process without running code from them.
+
+    onedl-mmengine falls back to unrestricted unpickling where the restricted load fails, and
+    mmengine 0.10.7 fails on its own checkpoints under PyTorch 2.6 and later. Registering the
+    restricted loader mends both, for resuming, testing and ``init_cfg``.
+    """
+
+    def load(filename: str, map_location: Any = None, logger: Any = None) -> dict:
+        return load_restricted(filename, map_location)
+
+    for prefix in ('', 'http://', 'https://'):
+        CheckpointLoader.register_scheme(prefix, load, force=True)
+
+
+def latest_whole_checkpoint(work_dir: str | Path) -> str | None:
+    """Return the newest checkpoint of a run that can be read.
+
+    A kill in the middle of a save leaves half a file. It is passed over, with a warning, for the
+    one before it.
+
+    Args:
+        work_dir: Where the run saves.
+
+    Returns:
+        The path, or None where there is nothing to resume from.
+    """
+    latest = find_latest_checkpoint(str(work_dir))
+    candidates = sorted(
+        Path(work_dir).glob('*.pth'), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    if latest is not None and Path(latest) in candidates:
+        candidates.remove(Path(latest))
+        candidates.insert(0, Path(latest))
+    for path in candidates:
+        try:
+            if 'message_hub' in load_restricted(path):
+                return str(path)
+        except ValueError as error:
+            print_log(f'Passed over as a point to resume from: {error}', 'current', level=30)
+    return None
