@@ -9,24 +9,30 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-STATISTICS = ('min', 'max', 'current', 'mean')
+#: What MMEngine's checkpoints name by attribute: statistics of its log buffers, curves of its
+#: one-cycle schedule.
+ATTRIBUTES = {
+    HistoryBuffer: ('min', 'max', 'current', 'mean'),
+    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+}
 
 
-def _statistic(owner: type, name: str) -> Any:
-    """Stand in for the ``getattr`` by which MMEngine's log buffers name their statistics."""
-    if owner is not HistoryBuffer or name not in STATISTICS:
+def _attribute(owner: Any, name: str) -> Any:
+    """Stand in for the ``getattr`` that MMEngine's checkpoints ask for, which could reach code."""
+    if not isinstance(owner, type) or name not in ATTRIBUTES.get(owner, ()):
         raise pickle.UnpicklingError(f'it asks for attribute {name!r} of {owner!r}')
     return getattr(owner, name)
 
 
 _core = np._core if np.lib.NumpyVersion(np.__version__) >= '2.0.0' else np.core
 
-#: What MMEngine's checkpoints hold beside tensors: the logged numbers, as numpy arrays. Numpy 1 and
-#: 2 name their internals differently.
+#: What MMEngine's checkpoints hold beside tensors; the logged numbers are numpy arrays, and numpy 1
+#: and 2 name their internals differently.
 MMENGINE_GLOBALS = [
-    HistoryBuffer,
-    (_statistic, 'builtins.getattr'),
+    *ATTRIBUTES,
+    (_attribute, 'builtins.getattr'),
     np.ndarray,
     np.dtype,
     *(

@@ -1,7 +1,7 @@
 data_preprocessor = dict(
     type='BatchPreprocessor',
     mean=[129.3105, 124.1085, 112.404],
-    std=[68.2125, 65.4075, 70.38],
+    std=[68.2125, 65.4075, 70.4055],
     crop_padding=4,
     flip=True,
 )

@@ -4,7 +4,7 @@ data_preprocessor = dict(
 
 # scikit-learn's handwritten digits: 8x8 pixels, 898 images by some writers, 899 by others
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=0,
     collate_fn=dict(type='whole_batch'),
     sampler=dict(type='ViewSampler', shuffle=True),

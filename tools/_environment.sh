@@ -1,0 +1,19 @@
+# Sourced by quickstart.sh and run_tests.sh: an environment with this package installed.
+#
+# Uses the active virtual environment, or makes one in .venv; installs the package with the extras
+# named as arguments, editable, unless the same has been installed there before.
+
+if [ -z "${VIRTUAL_ENV:-}" ]; then
+    [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
+    . .venv/bin/activate
+fi
+
+# the same if neither what is asked for nor the place of the checkout has changed
+wanted=$(cat setup.py requirements/*.txt | cksum)" $PWD $*"
+mark="$VIRTUAL_ENV/.aekt_mm-installed"
+if [ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]; then
+    echo "Installing aekt_mm with its requirements into $VIRTUAL_ENV (minutes the first time) ..."
+    extras=$(IFS=,; echo "$*")
+    python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
+    echo "$wanted" > "$mark"
+fi

@@ -1,0 +1,73 @@
+"""Train the model of a recipe.
+
+python tools/train.py configs/aekt/aekt_r34_r18_imagenet.py
+bash tools/dist_train.sh configs/aekt/aekt_r34_r18_imagenet.py 8
+"""
+
+import argparse
+import sys
+
+from aekt_mm.engine.launching import (
+    add_shared_arguments,
+    build_runner,
+    load_config,
+    resume_point,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='path of the recipe')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='continue at this checkpoint; without one, at the newest in the work directory',
+    )
+    parser.add_argument('--seed', type=int, help='seed of weights, order and views')
+    parser.add_argument(
+        '--deterministic', action='store_true', help='deterministic algorithms, slower on a GPU'
+    )
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate on the way')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate from the batch size it was set for to the actual one',
+    )
+    parser.add_argument(
+        '--no-persistent-workers', action='store_true', help='restart workers every epoch'
+    )
+    add_shared_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = load_config(args)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'train: {error}')
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'auto_scale_lr' not in cfg:
+            sys.exit('--auto-scale-lr: the config does not say auto_scale_lr.base_batch_size')
+        cfg.auto_scale_lr.enable = True
+    if args.no_persistent_workers:
+        cfg.train_dataloader.persistent_workers = False
+    randomness = cfg.setdefault('randomness', {})
+    if args.seed is not None:
+        randomness['seed'] = args.seed
+    if args.deterministic:
+        randomness['deterministic'] = True
+    resume_point(cfg, args.resume)
+    build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
