@@ -1,10 +1,10 @@
 """What distillation needs of an image classifier: build it, count its classes, find its end."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.hub import get_config
 from torch import nn
 
 from aekt_mm.registry import MODELS, build
@@ -26,7 +26,7 @@ def build_classifier(spec: dict | str | Path | nn.Module) -> tuple[nn.Module, di
         TypeError: If ``spec`` is none of these.
     """
     if isinstance(spec, str | Path):
-        config = get_config(str(spec)) if '::' in str(spec) else Config.fromfile(spec)
+        config = Config.fromfile(_config_file(str(spec)))
         if 'model' not in config:
             raise ValueError(f'the config {spec} defines no `model`')
         spec = config.model
@@ -39,6 +39,21 @@ def build_classifier(spec: dict | str | Path | nn.Module) -> tuple[nn.Module, di
         'a classifier is a config dict, the path of a config file, or a callable from images to '
         f'logits, but got {type(spec).__name__}: {spec!r}'
     )
+
+
+def _config_file(spec: str) -> str:
+    """Find a config, in the file system or in an installed package's MIM folder.
+
+    MMEngine's ``get_config`` does the second, but in 0.10.7 it needs a module that setuptools no
+    longer has.
+    """
+    package, inside, name = spec.rpartition('::')
+    if not inside:
+        return spec
+    found = find_spec(package)
+    if found is None:
+        raise FileNotFoundError(f'{spec}: the package {package} is not installed')
+    return str(Path(found.origin).parent / '.mim' / 'configs' / name)
 
 
 def num_classes(classifier: Any) -> int | None:

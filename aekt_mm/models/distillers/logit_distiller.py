@@ -65,7 +65,10 @@ class LogitDistiller(BaseModel):
         data_preprocessor: dict | nn.Module | None = None,
     ) -> None:
         student, student_preprocessor = build_classifier(student)
-        super().__init__(data_preprocessor=_first(data_preprocessor, student_preprocessor))
+        data_preprocessor = _first(data_preprocessor, student_preprocessor)
+        if isinstance(data_preprocessor, dict):
+            data_preprocessor = build(MODELS, {'type': 'ClsDataPreprocessor', **data_preprocessor})
+        super().__init__(data_preprocessor=data_preprocessor)
         self.student = student
         classes = num_classes(student)
         if not hasattr(self._head, '_get_loss'):
