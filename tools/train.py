@@ -39,6 +39,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-persistent-workers', action='store_true', help='restart workers every epoch'
     )
+    parser.add_argument(
+        '--cached-teacher', help="folder of the teacher's logits, from tools/cache_teacher.py"
+    )
     add_shared_arguments(parser)
     return parser.parse_args()
 
@@ -65,6 +68,12 @@ def main() -> None:
         randomness['seed'] = args.seed
     if args.deterministic:
         randomness['deterministic'] = True
+    if args.cached_teacher is not None:
+        if 'teacher' not in cfg.model:
+            sys.exit('train: --cached-teacher: the model of this recipe has no teacher')
+        cfg.model.teacher = dict(
+            type='CachedTeacher', cache=args.cached_teacher, online=cfg.model.teacher
+        )
     resume_point(cfg, args.resume)
     build_runner(cfg).train()
 

@@ -71,10 +71,10 @@ class ArrayDataset(Dataset):
         """
         viewed = isinstance(keys[0], ViewKey)
         index = torch.tensor([key.sample for key in keys] if viewed else list(keys))
-        samples = BatchSample(gt_label=self.labels[index], sample_idx=index)
+        samples = BatchSample(metainfo=dict(sample_idx=index.numpy()), gt_label=self.labels[index])
         if viewed:
-            samples.view = torch.tensor([key.view for key in keys])
-            samples.view_key = view_keys(keys[0].seed, samples.view, index)
+            samples.set_metainfo(dict(view=keys[0].view))
+            samples.view_key = view_keys(keys[0].seed, keys[0].view, index)
         return dict(inputs=self.images[index], data_samples=samples)
 
     def __getitem__(self, key: ViewKey | int) -> dict:

@@ -37,6 +37,5 @@ class ViewDataset(Dataset):
         number = view_keys(key.seed, key.view, torch.tensor([key.sample])).item()
         with seeded(number):
             item = self.dataset[key.sample]
-        item['data_samples'].set_field(torch.tensor([key.sample]), 'sample_idx')
-        item['data_samples'].set_field(torch.tensor([key.view]), 'view')
+        item['data_samples'].set_metainfo(dict(sample_idx=key.sample, view=key.view))
         return item

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -10,8 +11,10 @@ from torch import Tensor
 class BatchSample(DataSample):
     """The data samples of a batch in one: each field holds N samples.
 
-    Fields: ``gt_label`` (N,) int64, ``sample_idx`` (N,) int64, in training ``view`` (N,) int64 and
-    ``view_key`` (N,) int64, and where classes are mixed ``gt_score`` (N, C).
+    Data fields, which follow the model from device to device: ``gt_label`` (N,) int64, in training
+    ``view_key`` (N,) int64, and where classes are mixed ``gt_score`` (N, C). Meta fields, which
+    stay: ``sample_idx``, a numpy array (N,) int64, and in training ``view``, the number of the
+    view that all samples are in.
 
     It is also a sequence of mmpretrain's data samples, so that every head and metric takes it.
 
@@ -35,6 +38,22 @@ class BatchSample(DataSample):
 
     def __iter__(self) -> Iterator[DataSample]:
         return (self[index] for index in range(len(self)))
+
+
+def batch_views(data_samples: Sequence[DataSample]) -> tuple[int, np.ndarray, Tensor]:
+    """Return where a batch's logits are kept.
+
+    Args:
+        data_samples: N samples in the same view, or a batch of them in one.
+
+    Returns:
+        The view, the samples' indices in the dataset (N,) int64, and their labels (N,) int64.
+    """
+    if isinstance(data_samples, BatchSample):
+        return data_samples.view, data_samples.sample_idx, data_samples.gt_label
+    samples = np.array([sample.sample_idx for sample in data_samples])
+    labels = torch.cat([sample.gt_label for sample in data_samples])
+    return data_samples[0].view, samples, labels
 
 
 def batch_target(data_samples: Sequence[DataSample]) -> Tensor:

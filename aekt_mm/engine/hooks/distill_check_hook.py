@@ -12,7 +12,8 @@ from aekt_mm.registry import HOOKS
 class DistillCheckHook(Hook):
     """Check labels before training and logits during it.
 
-    Before the first step: the dataset has no more classes than the model. After every step: the
+    Before the first step: the dataset has no more classes than the model, and the logits of a
+    cached teacher belong to it. After every step: the
     student's and the teacher's logits are finite. The flags are read right after MMEngine has read
     the losses, when there is nothing left to wait for.
 
@@ -25,7 +26,7 @@ class DistillCheckHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Compare the numbers of classes."""
+        """Compare the numbers of classes, and let a cached teacher look at the data."""
         dataset = runner.train_dataloader.dataset
         classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -34,6 +35,10 @@ class DistillCheckHook(Hook):
             raise ValueError(
                 f'{type(dataset).__name__} has {len(classes)} classes, but the model tells only '
                 f'{count} apart: set num_classes of its head'
+            )
+        if hasattr(getattr(model, 'teacher', None), 'attach'):
+            model.teacher.attach(
+                runner.train_dataloader, model.data_preprocessor, runner.max_epochs
             )
 
     def after_train_iter(

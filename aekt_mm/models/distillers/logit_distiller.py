@@ -77,26 +77,24 @@ class LogitDistiller(BaseModel):
                 f'labels, but is {type(student).__name__}'
             )
 
-        if isinstance(connector, dict):
-            connector = build(MODELS, {'num_classes': classes, **connector})
-        self.connector = connector
-        _check_classes('connector', num_classes(connector), classes)
-
         if not isinstance(losses, dict) or not losses or 'type' in losses:
             raise ValueError(
                 "losses must map names to losses, as in dict(aekt=dict(type='AEKTLoss')), but is "
                 f'{losses!r}'
             )
-        self.losses = nn.ModuleDict(
-            {k: build(MODELS, v) if isinstance(v, dict) else v for k, v in losses.items()}
-        )
-
-        if isinstance(teacher, dict):
-            teacher = build(MODELS, teacher)
+        # the random numbers that the other parts are built with are not missed afterwards: with
+        # the same seed the student starts from the same weights, whatever teaches it
+        with torch.random.fork_rng(devices=[]):
+            self.losses = nn.ModuleDict({name: _built(loss) for name, loss in losses.items()})
+            if isinstance(connector, dict):
+                connector = {'num_classes': classes, **connector}
+            self.connector = _built(connector)
+            teacher = _built(teacher)
+        self.__dict__['teacher'] = teacher  # not through nn.Module, which would own it
+        _check_classes('connector', num_classes(self.connector), classes)
         _check_classes('teacher', num_classes(teacher), classes)
         if hasattr(teacher, 'adapt_to'):
             teacher.adapt_to(self.data_preprocessor)
-        self.__dict__['teacher'] = teacher  # not through nn.Module, which would own it
 
         # multiplies the distillation losses; a tensor, so that a compiled step need not know it
         self.register_buffer('distill_weight', torch.ones(()), persistent=False)
@@ -162,6 +160,10 @@ class LogitDistiller(BaseModel):
         """Return the student's logits for classification and for distillation."""
         logits = self.student(inputs)
         return (logits, logits) if self.connector is None else self.connector(logits)
+
+
+def _built(part: Any) -> Any:
+    return build(MODELS, part) if isinstance(part, dict) else part
 
 
 def _first(*options: Any) -> Any:

@@ -1,0 +1,153 @@
+"""Run a recipe's teacher over views of its training set, once, and keep the logits."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.runner.amp import autocast
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import DataLoader
+
+from aekt_mm.models.teachers import LogitCache, data_identity, teacher_identity
+from aekt_mm.models.teachers.identity import differences
+from aekt_mm.models.teachers.logit_cache import record_type
+from aekt_mm.structures import batch_views
+
+from .launching import build_runner
+
+#: Batches between two writes to disk: what a kill loses at most.
+FLUSH_INTERVAL = 50
+
+
+def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> LogitCache:
+    """Write the logits of a recipe's teacher for views of its training set.
+
+    The batches are those that a training run of the same batch size, seed and number of processes
+    takes in its first epochs, in the same order, so that the logits equal the online teacher's bit
+    for bit. Several processes share the work. Killed and called again, it goes on.
+
+    Args:
+        cfg: A distillation recipe whose teacher is an ``OnlineTeacher``.
+        folder: Of the cache.
+        views: How many views of each sample, at least 1.
+        form: Format of the records, see :class:`LogitCache`.
+        k: How many non-target logits the format ``topk`` keeps.
+
+    Returns:
+        The sealed cache.
+
+    Raises:
+        ValueError: If the recipe has no online teacher or no views, or the folder has a cache of
+            something else.
+    """
+    if cfg.model.get('teacher', {}).get('type') not in ('OnlineTeacher', 'aekt_mm.OnlineTeacher'):
+        raise ValueError("the recipe's model has no teacher of type OnlineTeacher to cache")
+    if not isinstance(views, int) or views < 1:
+        raise ValueError(f'views must be a whole number of at least 1, but is {views!r}')
+    cfg.train_dataloader.drop_last = False  # every sample of every view
+    runner = build_runner(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    loader = runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)
+    if not hasattr(loader.sampler, 'num_views'):
+        raise ValueError(
+            'logits are kept by views: set sampler=dict(type="ViewSampler") in train_dataloader'
+        )
+    classes = model.teacher.num_classes
+    record_type(form, classes, k)
+    identity = {
+        'teacher': teacher_identity(cfg.model.teacher),
+        **data_identity(loader, model.data_preprocessor),
+    }
+    manifest = dict(
+        views=views,
+        samples=len(loader.dataset),
+        classes=classes,
+        format=form,
+        k=k,
+        temperature=_temperature(model),
+        identity=identity,
+    )
+    cache = _open(folder, manifest)
+    if not cache.complete:
+        _fill(cache, runner, model, loader)
+        barrier()
+        if is_main_process():
+            cache.seal()
+        barrier()
+    return LogitCache(folder)
+
+
+def _temperature(model: torch.nn.Module) -> float:
+    """Return at which temperature the mass of the rest is to be exact: that of the first loss."""
+    return float(getattr(next(iter(model.losses.values())), 'temperature', 1.0))
+
+
+def _open(folder: Path, manifest: dict) -> LogitCache:
+    """Make the cache, or go on with the one that is there if it is of the same."""
+    if is_main_process() and not (folder / 'manifest.json').exists():
+        LogitCache.create(folder, manifest)
+    barrier()
+    cache = LogitCache(folder, writable=True)
+    found = differences(cache.manifest, manifest)
+    if found:
+        raise ValueError(
+            f'{folder} has the cache of something else: take another folder or remove it\n  '
+            + '\n  '.join(found)
+        )
+    return cache
+
+
+def _fill(cache: LogitCache, runner: Runner, model: torch.nn.Module, loader: DataLoader) -> None:
+    batches = [batch for view in range(cache.views) for batch in _missing(cache, loader, view)]
+    console = Console()
+    if is_main_process():
+        size = cache.records.nbytes / 2**20
+        console.print(
+            f'{cache.views} views of {cache.samples} samples: {size:,.0f} MiB in {cache.folder}; '
+            f'{len(batches)} batches to go for this process'
+        )
+    remaining = DataLoader(
+        loader.dataset,
+        batch_sampler=batches,
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        worker_init_fn=loader.worker_init_fn,
+        pin_memory=loader.pin_memory,
+    )
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+    amp = runner.cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
+    pending: list[tuple[int, np.ndarray]] = []
+    started = time.monotonic()
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not is_main_process()
+    ) as progress:
+        task = progress.add_task('teacher', total=len(batches))
+        for number, data in enumerate(remaining, 1):
+            with autocast(enabled=amp):
+                data = model.data_preprocessor(data, training=True)
+                logits = model.teacher(**data)
+            view, samples, labels = batch_views(data['data_samples'])
+            cache.write(view, samples, labels, logits)
+            pending.append((view, samples))
+            if number % FLUSH_INTERVAL == 0 or number == len(batches):
+                cache.flush(pending)
+                pending.clear()
+            progress.advance(task)
+            if number == 10 and is_main_process():
+                minutes = (time.monotonic() - started) / 10 * len(batches) / 60
+                console.print(f'about {minutes:.1f} minutes')
+
+
+def _missing(cache: LogitCache, loader: DataLoader, view: int) -> Iterator[list]:
+    """Return the batches of this process in an epoch that are not written yet."""
+    loader.sampler.set_epoch(view)
+    for batch in loader.batch_sampler:
+        if not cache.written[view, [key.sample for key in batch]].all():
+            yield batch

@@ -1,0 +1,95 @@
+"""A teacher that is a file of logits written earlier."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpretrain.structures import DataSample
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from aekt_mm.registry import MODELS
+from aekt_mm.structures import batch_views
+
+from .identity import data_identity, differences, teacher_identity
+from .logit_cache import LogitCache
+
+
+@MODELS.register_module()
+class CachedTeacher:
+    """The logits that ``tools/cache_teacher.py`` wrote, looked up by view and sample.
+
+    It stands in for an :class:`OnlineTeacher` and costs a read instead of a forward pass. With as
+    many views as epochs a run sees the same images and logits as online; with fewer, the views come
+    again in turn. :class:`~aekt_mm.engine.DistillCheckHook` introduces it to the run's data before
+    training starts.
+
+    Args:
+        cache: The folder.
+        online: Config of the teacher whose logits they should be, to be checked.
+
+    Raises:
+        FileNotFoundError: If there is no cache.
+        ValueError: If it is incomplete, truncated, damaged, or of another teacher.
+    """
+
+    def __init__(self, cache: str | Path, online: dict | None = None) -> None:
+        self.cache = LogitCache(cache)
+        self.cache.verify()
+        self.num_classes = self.cache.classes
+        self.attached = False
+        if online is not None:
+            self._compare({'teacher': teacher_identity(online)})
+
+    def attach(self, loader: DataLoader, preprocessor: Any, epochs: int) -> None:
+        """Check that the logits belong to a run's data, and let its views repeat as they do.
+
+        Args:
+            loader: Of the training data, with a ``ViewSampler``.
+            preprocessor: The model's.
+            epochs: How many the run has.
+
+        Raises:
+            TypeError: If the data has no views.
+            ValueError: If the cache is of other data, views or seed; the message says what differs.
+        """
+        if not hasattr(loader.sampler, 'num_views'):
+            raise TypeError(
+                'a cached teacher is looked up by views: set sampler=dict(type="ViewSampler") in '
+                f'train_dataloader, which has {type(loader.sampler).__name__}'
+            )
+        self._compare(data_identity(loader, preprocessor))
+        mixes = getattr(preprocessor, 'batch_augments', None) is not None
+        if mixes and epochs > self.cache.views:
+            raise ValueError(
+                f'{epochs} epochs need as many views where images are mixed, but the cache '
+                f'{self.cache.folder} has {self.cache.views}: partners change with every epoch'
+            )
+        loader.sampler.num_views = self.cache.views
+        self.attached = True
+
+    def __call__(self, inputs: Tensor, data_samples: Sequence[DataSample]) -> Tensor:
+        """Look up the logits of a batch.
+
+        Args:
+            inputs: Not looked at.
+            data_samples: With ``sample_idx``, ``view`` and ``gt_label``.
+
+        Returns:
+            Logits (N, C), float32, on the inputs' device.
+        """
+        if not self.attached:
+            raise RuntimeError(
+                "the cached teacher does not know the run's data: add "
+                "check=dict(type='DistillCheckHook') to default_hooks"
+            )
+        view, samples, labels = batch_views(data_samples)
+        return self.cache.read(view, samples, labels)
+
+    def _compare(self, run: dict) -> None:
+        found = differences(self.cache.manifest['identity'], run)
+        if found:
+            raise ValueError(
+                f'the teacher cache {self.cache.folder} does not belong to this run:\n  '
+                + '\n  '.join(found)
+            )

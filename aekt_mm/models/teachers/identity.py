@@ -1,0 +1,93 @@
+"""What a teacher's logits are of: the teacher, the data, the augmentation, the seed."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+
+def teacher_identity(online: dict) -> dict:
+    """Describe a teacher by its config and its weights.
+
+    Args:
+        online: Config of an :class:`OnlineTeacher`.
+    """
+    identity = {name: _plain(online.get(name)) for name in ('type', 'model', 'data_preprocessor')}
+    checkpoint = online.get('checkpoint')
+    path = Path(str(checkpoint)).expanduser()
+    if checkpoint is not None and path.is_file():
+        checkpoint = 'blake2b ' + hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    return {**identity, 'checkpoint': checkpoint}
+
+
+def data_identity(loader: DataLoader, preprocessor: Any) -> dict:
+    """Describe the images that a model sees: dataset, seed of the views, augmentation.
+
+    Args:
+        loader: Of the training data, with a ``ViewSampler``.
+        preprocessor: The model's, which may augment too.
+    """
+    dataset = loader.dataset
+    inner = getattr(dataset, 'dataset', dataset)  # a ViewDataset's
+    return {
+        'dataset': {'type': type(inner).__name__, 'content': _content(inner)},
+        'samples': len(dataset),
+        'seed': loader.sampler.seed,
+        'pipeline': {
+            'transforms': _plain(getattr(inner, 'pipeline', None)),
+            'preprocessor': _plain(preprocessor),
+        },
+    }
+
+
+def differences(cached: dict, run: dict, prefix: str = '') -> list[str]:
+    """Say where a run is not what was cached, a line each.
+
+    Examples:
+        >>> differences({'seed': 0, 'data': {'n': 5}}, {'seed': 1, 'data': {'n': 5}})
+        ['seed: the cache has 0, the run has 1']
+    """
+    lines = []
+    for name, value in run.items():
+        known = cached.get(name)
+        if isinstance(value, dict) and isinstance(known, dict):
+            lines += differences(known, {**dict.fromkeys(known), **value}, f'{prefix}{name}.')
+        elif value != known:
+            lines.append(f'{prefix}{name}: the cache has {known!r}, the run has {value!r}')
+    return lines
+
+
+def _content(dataset: Any) -> str:
+    """Return a digest of a dataset's labels and of its images or their file names."""
+    digest = hashlib.blake2b(digest_size=16)
+    if hasattr(dataset, 'images'):
+        digest.update(dataset.images.numpy())
+        digest.update(dataset.labels.numpy())
+    else:
+        for index in range(len(dataset)):
+            info = dataset.get_data_info(index)
+            digest.update(f'{Path(info["img_path"]).name} {info["gt_label"]}\n'.encode())
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Return an object's settings as JSON would hold them."""
+    if isinstance(value, Tensor | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, nn.Module):
+        settings = {k: v for k, v in vars(value).items() if not k.startswith('_')}
+        settings.pop('training', None)
+        return {'type': type(value).__name__, **_plain({**settings, **dict(value.named_buffers())})}
+    if hasattr(value, '__dict__') and not isinstance(value, type) and not callable(value):
+        return {'type': type(value).__name__, **_plain(vars(value))}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json.loads(json.dumps(value, default=repr))

@@ -1,0 +1,54 @@
+"""Run a recipe's teacher over views of its training set once, and keep its logits.
+
+    python tools/cache_teacher.py CONFIG FOLDER --views 240
+    python tools/train.py CONFIG --cached-teacher FOLDER
+
+With as many views as epochs, training with the cache equals training with the teacher. With fewer,
+the views come again in turn. Killed and called again, it goes on where it was.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from aekt_mm.engine.launching import add_shared_arguments, load_config
+from aekt_mm.engine.teacher_caching import cache_teacher
+from aekt_mm.models.teachers.logit_cache import FORMATS
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='a distillation recipe')
+    parser.add_argument('folder', type=Path, help='where the cache goes')
+    parser.add_argument('--views', type=int, required=True, help='how many views of each image')
+    parser.add_argument(
+        '--format', choices=FORMATS, default='float16', help='what is kept of each (float16)'
+    )
+    parser.add_argument(
+        '--k', type=int, default=10, help='how many non-target logits topk keeps (10)'
+    )
+    parser.add_argument(
+        '--seed', type=int, help="of the views; the training run's must be the same"
+    )
+    add_shared_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = load_config(args)
+        if args.seed is not None:
+            cfg.setdefault('randomness', {})['seed'] = args.seed
+        if args.amp:
+            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cache = cache_teacher(cfg, args.folder, args.views, args.format, args.k)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'cache_teacher: {error}')
+    print(f'{cache.folder} is complete: train with --cached-teacher {cache.folder}')
+
+
+if __name__ == '__main__':
+    main()
