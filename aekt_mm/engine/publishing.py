@@ -12,12 +12,9 @@ from torch import Tensor, nn
 
 from aekt_mm.models import backbones
 from aekt_mm.models.checkpoints import load_restricted
-from aekt_mm.models.classifiers import num_classes, output_layers
+from aekt_mm.models.classifiers import num_classes, output_layers, trial_images
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.registry import MODELS, SCOPE, build
-
-#: Sides of the random images that try out a student: the first that it takes is used.
-TRIAL_SIZES = (32, 64, 224, 384)
 
 #: At the head of a published config whose backbone's definition lies beside it.
 IMPORT_BACKBONE = """\
@@ -96,7 +93,7 @@ def _fold_connector(distiller: LogitDistiller) -> None:
             'without it would not predict as it was trained to'
         )
     student = distiller.student
-    images = _trial_images(student)
+    images = trial_images(student)
     expected = distiller(images)
     for layer in output_layers(student):
         distiller.connector.fold_into(layer)
@@ -108,18 +105,6 @@ def _fold_connector(distiller: LogitDistiller) -> None:
             f'differ by {error:.2g}. A head must end in a linear layer of {num_classes(student)} '
             'outputs'
         )
-
-
-def _trial_images(student: nn.Module) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    for size in TRIAL_SIZES:
-        images = torch.randn(8, 3, size, size, generator=generator)
-        try:
-            student(images)
-        except (RuntimeError, AssertionError):
-            continue
-        return images
-    raise ValueError(f'the student takes RGB images of none of the sizes {TRIAL_SIZES}')
 
 
 def _plain_config(cfg: Config, student: nn.Module) -> tuple[str, Path | None]:

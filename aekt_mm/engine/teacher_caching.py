@@ -47,7 +47,10 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
         ValueError: If the recipe has no online teacher or no views, or the folder has a cache of
             something else.
     """
-    if cfg.model.get('teacher', {}).get('type') not in ('OnlineTeacher', 'aekt_mm.OnlineTeacher'):
+    if (cfg.model.get('teacher') or {}).get('type') not in (
+        'OnlineTeacher',
+        'aekt_mm.OnlineTeacher',
+    ):
         raise ValueError("the recipe's model has no teacher of type OnlineTeacher to cache")
     if not isinstance(views, int) or views < 1:
         raise ValueError(f'views must be a whole number of at least 1, but is {views!r}')

@@ -4,10 +4,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 
 from aekt_mm.registry import MODELS, build
+
+#: Sides of the random images that try out a classifier.
+TRIAL_SIZES = (32, 64, 224, 384)
 
 
 def build_classifier(spec: dict | str | Path | nn.Module) -> tuple[nn.Module, dict | None]:
@@ -79,6 +83,29 @@ def output_layers(classifier: nn.Module) -> list[nn.Linear]:
     classes = num_classes(classifier)
     head = getattr(classifier, 'head', classifier)
     return [m for m in _modules(head) if isinstance(m, nn.Linear) and m.out_features == classes]
+
+
+@torch.no_grad()
+def trial_images(classifier: nn.Module) -> Tensor:
+    """Return a few random images that a classifier takes, the same ones every time.
+
+    Returns:
+        (4, 3, H, H), H the first of ``TRIAL_SIZES`` that works.
+
+    Raises:
+        ValueError: If none does.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for size in TRIAL_SIZES:
+        images = torch.randn(4, 3, size, size, generator=generator)
+        try:
+            classifier(images)
+        except (RuntimeError, AssertionError):
+            continue
+        return images
+    raise ValueError(
+        f'{type(classifier).__name__} takes RGB images of none of the sizes {TRIAL_SIZES}'
+    )
 
 
 def _modules(model: Any) -> list[nn.Module]:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from aekt_mm.registry import MODELS
 
-from ..classifiers import build_classifier, num_classes
+from ..classifiers import build_classifier, num_classes, trial_images
 from ..weights import load_weights
+from .folding import fold_batch_norms
 
 
 @MODELS.register_module()
@@ -19,7 +20,8 @@ class OnlineTeacher(nn.Module):
 
     Frozen in every sense: it stays in evaluation mode whatever its owner does, its parameters want
     no gradient, no graph is recorded, and a copy of it is itself, so that copies of a distiller
-    (a moving average, say) share it.
+    (a moving average, say) share it. A network that it builds itself runs with batch norms folded
+    into convolutions, to the same logits up to rounding.
 
     Args:
         model: A model config, the path of a config file (``mmpretrain::resnet/...py``), or any
@@ -68,6 +70,19 @@ class OnlineTeacher(nn.Module):
         self.swap_channels = False
         self.requires_grad_(False)
         self.eval()
+        if self.model is not model:  # it is ours to change
+            self._fold()
+
+    def _fold(self) -> None:
+        """Fold batch norms into convolutions, where the network can be tried out."""
+        if any(parameter.is_meta for parameter in self.parameters()):
+            return
+        try:
+            images = trial_images(self.model)
+        except ValueError:
+            return
+        fold_batch_norms(self.model, images)
+        self.requires_grad_(False)
 
     def adapt_to(self, student_preprocessor: nn.Module | None) -> None:
         """Undo the student's normalisation and apply the teacher's, from now on, in one affine map.

@@ -1,0 +1,99 @@
+"""Writing a cache with a real recipe, and training with it as without."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from aekt_mm.engine import teacher_caching
+from aekt_mm.engine.launching import build_runner
+from aekt_mm.engine.teacher_caching import cache_teacher
+from aekt_mm.models.teachers import LogitCache
+
+RECIPE = Path(__file__).parents[2] / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """The digits recipe for two epochs, with a small teacher that is the same at every start."""
+    cfg = Config.fromfile(RECIPE)
+    cfg.work_dir = str(tmp_path / 'run')
+    cfg.launcher = 'none'
+    cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 2
+    cfg.param_scheduler.total_steps = 2
+    cfg.default_hooks.checkpoint.interval = 2
+    cfg.model.teacher.model.backbone.depth = 8
+    runner = build_runner(cfg_without_teacher(cfg))
+    torch.save(runner.model.student.state_dict(), tmp_path / 'teacher.pth')
+    cfg.model.teacher.checkpoint = str(tmp_path / 'teacher.pth')
+    return cfg
+
+
+def cfg_without_teacher(cfg):
+    cfg = cfg.copy()
+    cfg.model = dict(cfg.model, student=cfg.model.teacher.model, teacher=None)
+    return cfg
+
+
+def content(folder):
+    return (folder / 'logits.bin').read_bytes()
+
+
+def test_training_with_the_cache_is_training_with_the_teacher(recipe, tmp_path):
+    cache_teacher(recipe.copy(), tmp_path / 'cache', views=2, form='float32', k=1)
+    states = []
+    for teacher in (
+        recipe.model.teacher,
+        dict(type='CachedTeacher', cache=str(tmp_path / 'cache'), online=recipe.model.teacher),
+    ):
+        cfg = recipe.copy()
+        cfg.model = dict(cfg.model, teacher=teacher)
+        states.append(build_runner(cfg).train().state_dict())
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+def test_goes_on_after_a_kill(recipe, tmp_path, monkeypatch):
+    whole, broken = tmp_path / 'whole', tmp_path / 'broken'
+    cache_teacher(recipe.copy(), whole, views=2, form='float32', k=1)
+
+    monkeypatch.setattr(teacher_caching, 'FLUSH_INTERVAL', 4)
+    write, calls = LogitCache.write, []
+
+    def killed(self, *batch):
+        calls.append(batch)
+        if len(calls) == 41:
+            raise KeyboardInterrupt
+        write(self, *batch)
+
+    monkeypatch.setattr(LogitCache, 'write', killed)
+    with pytest.raises(KeyboardInterrupt):
+        cache_teacher(recipe.copy(), broken, views=2, form='float32', k=1)
+    assert not LogitCache(broken).complete
+    done = len(calls) - 1
+    cache_teacher(recipe.copy(), broken, views=2, form='float32', k=1)
+    batches = 2 * 29
+    assert batches <= len(calls) - 1 <= batches + 4, f'{done} of {batches} before the kill'
+    assert content(broken) == content(whole)
+
+
+def test_a_folder_of_something_else_is_refused(recipe, tmp_path):
+    cache_teacher(recipe.copy(), tmp_path / 'cache', views=1, form='float16', k=1)
+    with pytest.raises(ValueError, match='views: the cache has 1, the run has 2'):
+        cache_teacher(recipe.copy(), tmp_path / 'cache', views=2, form='float16', k=1)
+
+
+@pytest.mark.parametrize(
+    ('options', 'views', 'message'),
+    [
+        ({'model.teacher': None}, 1, 'no teacher of type OnlineTeacher'),
+        ({}, 0, 'views must be a whole number of at least 1, but is 0'),
+        ({'train_dataloader.sampler.type': 'DefaultSampler'}, 1, 'kept by views'),
+    ],
+)
+def test_bad_input(recipe, tmp_path, options, views, message):
+    recipe.merge_from_dict(options)
+    with pytest.raises(ValueError, match=message):
+        cache_teacher(recipe, tmp_path / 'cache', views=views, form='float16', k=1)
+    assert not (tmp_path / 'cache').exists()
