@@ -79,13 +79,19 @@ class BatchPreprocessor(ClsDataPreprocessor):
                     "sampler=dict(type='ViewSampler') in train_dataloader"
                 )
             images = crop_and_flip(images, samples.view_key, self.crop_padding, self.flip)
-        inputs = images.float().sub_(self.mean.flatten()).div_(self.std.flatten())
-        inputs = inputs.permute(0, 3, 1, 2)
+        inputs = self._normalise(images)
         if augment and self.batch_augments is not None:
             shares = F.one_hot(samples.gt_label, self.num_classes).float()
             with seeded(samples.view_key[0].item()):
                 inputs, samples.gt_score = self.batch_augments(inputs, shares)
         return dict(inputs=inputs, data_samples=samples)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        """Return (N, 3, H, W) float32, channels-last; a whole row of pixels is one vector."""
+        count, height, width, _ = images.shape
+        mean, std = (buffer.flatten().repeat(width) for buffer in (self.mean, self.std))
+        inputs = images.reshape(count, height, width * 3).float().sub_(mean).div_(std)
+        return inputs.view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
 def crop_and_flip(images: Tensor, keys: Tensor, padding: int, flip: bool) -> Tensor:
@@ -101,12 +107,16 @@ def crop_and_flip(images: Tensor, keys: Tensor, padding: int, flip: bool) -> Ten
         (N, H, W, 3) uint8.
     """
     count, height, width, _ = images.shape
-    places = 2 * padding + 1
-    rows = torch.arange(height, device=images.device) + (draw(keys, 0) * places).long()[:, None]
-    columns = torch.arange(width, device=images.device).expand(count, width)
+    places, padded_width = 2 * padding + 1, width + 2 * padding
+    # a pixel and a spare byte are one 32-bit number, of which a gather moves many at a time
+    border = (0, 1, padding, padding, padding, padding)
+    pixels = F.pad(images, border).view(torch.int32).flatten(1)
+
+    top, left = ((draw(keys, number) * places).long()[:, None] for number in (0, 1))
+    rows = (torch.arange(height, device=images.device) + top) * padded_width
+    columns = torch.arange(width, device=images.device).expand(count, -1)
     if flip:
         columns = torch.where(draw(keys, 2)[:, None] < 0.5, columns.flip(1), columns)
-    columns = columns + (draw(keys, 1) * places).long()[:, None]
-    padded = F.pad(images, (0, 0, padding, padding, padding, padding))
-    which = torch.arange(count, device=images.device)[:, None, None]
-    return padded[which, rows[:, :, None], columns[:, None, :]]
+    window = (rows[:, :, None] + (columns + left)[:, None, :]).flatten(1)
+    crops = pixels.gather(1, window).view(torch.uint8)
+    return crops.view(count, height, width, 4)[..., :3]

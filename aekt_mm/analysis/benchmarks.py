@@ -1,0 +1,380 @@
+"""Paired measurements: losses, training steps, data, memory.
+
+Whatever is compared runs in turns in one process, and medians are taken over the turns, since a
+machine's speed changes more between runs than between neighbours in one.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from aekt_mm.datasets import ArrayDataset, ViewSampler, whole_batch
+from aekt_mm.engine.launching import build_runner
+from aekt_mm.models import AEKTLoss, BatchPreprocessor, DKDLoss, KDLoss
+from aekt_mm.models.teachers import LogitCache, data_identity
+from aekt_mm.registry import DATASETS, MODELS, build
+
+#: (N, C) of the loss benchmark: CIFAR-100, ImageNet-1k and ImageNet-21k batches.
+LOSS_SHAPES = ((128, 100), (256, 1000), (64, 21841))
+
+
+def take_turns(
+    functions: dict[str, Callable[[], float | None]], rounds: int, warmup: int = 1
+) -> dict[str, list[float]]:
+    """Call functions in turn, round after round.
+
+    Args:
+        functions: By name. What one returns is its measurement; where it returns None, the seconds
+            that the call took are.
+        rounds: How often each is measured.
+        warmup: How often each is called before.
+
+    Returns:
+        The measurements of each function.
+    """
+    measured: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(warmup + rounds):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            result = function()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn >= warmup:
+                measured[name].append(result or time.perf_counter() - started)
+    return measured
+
+
+def medians(measured: dict[str, list[float]]) -> dict[str, float]:
+    """Return the median of each function's measurements."""
+    return {name: statistics.median(values) for name, values in measured.items()}
+
+
+def losses(rounds: int = 100, against: Callable | None = None, device: str = 'cpu') -> dict:
+    """Measure forward and backward of the losses, with torch's own KL distillation as the floor.
+
+    Args:
+        rounds: How often each is measured.
+        against: A loss to compare with, from (student_logits, teacher_logits, target) to a scalar.
+        device: Where.
+
+    Returns:
+        Milliseconds by shape and loss.
+    """
+
+    def torch_kl(student: torch.Tensor, teacher: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        student, teacher = F.log_softmax(student / 4, 1), F.softmax(teacher / 4, 1)
+        return F.kl_div(student, teacher, reduction='batchmean') * 16
+
+    def summed(loss: nn.Module, *batch: torch.Tensor) -> torch.Tensor:
+        return sum(value for name, value in loss(*batch).items() if 'loss' in name)
+
+    candidates = {'torch KL': torch_kl}
+    for loss in (KDLoss(), DKDLoss(), AEKTLoss()):
+        candidates[type(loss).__name__] = partial(summed, loss)
+    if against is not None:
+        candidates['against'] = against
+
+    results = {}
+    for n, c in LOSS_SHAPES:
+        generator = torch.Generator().manual_seed(0)
+        student = torch.randn(n, c, generator=generator).to(device).requires_grad_()
+        teacher = torch.randn(n, c, generator=generator).to(device)
+        target = torch.randint(c, (n,), generator=generator).to(device)
+
+        def step(loss: Callable, batch: tuple = (student, teacher, target)) -> None:
+            batch[0].grad = None
+            loss(*batch).backward()
+
+        functions = {name: partial(step, loss) for name, loss in candidates.items()}
+        seconds = medians(take_turns(functions, rounds, warmup=10))
+        results[f'({n}, {c})'] = {name: value * 1e3 for name, value in seconds.items()}
+    return results
+
+
+class _StopwatchHook(Hook):
+    """Measure images a second of a training run, then stop it."""
+
+    priority = 'LOWEST'
+
+    class Done(Exception):
+        """Enough iterations were measured."""
+
+    def __init__(self, skip: int, iterations: int) -> None:
+        self.skip, self.iterations = skip, iterations
+        self.images_per_second = 0.0
+
+    def after_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
+        """Start the clock after the first iterations, stop the run after the last."""
+        if runner.iter + 1 == self.skip:
+            self.started = time.perf_counter()
+        elif runner.iter + 1 == self.skip + self.iterations:
+            seconds = time.perf_counter() - self.started
+            batch = runner.train_dataloader.batch_size
+            self.images_per_second = self.iterations * batch / seconds
+            raise self.Done
+
+
+def run_recipe(cfg: Config, iterations: int) -> float:
+    """Return the images a second of a recipe, data included, through MMEngine's loop."""
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = cfg.copy()
+        cfg.work_dir, cfg.launcher, cfg.log_level = folder, 'none', 'ERROR'
+        cfg.experiment_name = Path(folder).name
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
+        runner = build_runner(cfg)
+        watch = _StopwatchHook(skip=max(iterations // 4, 2), iterations=iterations)
+        runner.register_hook(watch)
+        try:
+            runner.train()
+        except watch.Done:
+            return watch.images_per_second
+    raise ValueError(f'{iterations} iterations are more than the recipe has')
+
+
+def bare_loop(cfg: Config, iterations: int) -> float:
+    """Return the images a second of a plain loop over one ready batch: what nothing can beat."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    student = build(MODELS, cfg.model.get('student', cfg.model)).to(device).train()
+    optimizer = torch.optim.SGD(student.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    batch = cfg.train_dataloader.batch_size
+    images = torch.randn(batch, 3, 32, 32, device=device)
+    images = images.to(memory_format=torch.channels_last)
+    labels = torch.randint(10, (batch,), device=device)
+    skip = max(iterations // 4, 2)
+    for iteration in range(skip + iterations):
+        if iteration == skip:
+            started = time.perf_counter()
+        optimizer.zero_grad()
+        F.cross_entropy(student(images), labels).backward()
+        optimizer.step()
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    return iterations * batch / (time.perf_counter() - started)
+
+
+def pretend_cache(cfg: Config, folder: Path) -> dict:
+    """Write a cache of random logits that passes for the recipe's, and return its teacher config.
+
+    Reading it costs what reading a real one costs, and writing it no run of the teacher.
+    """
+    cfg = cfg.copy()
+    cfg.work_dir, cfg.launcher, cfg.log_level = str(folder), 'none', 'ERROR'
+    cfg.experiment_name = folder.name
+    runner = build_runner(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    loader = runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)
+    samples, classes = len(loader.dataset), model.teacher.num_classes
+    manifest = dict(
+        views=1, samples=samples, classes=classes, format='float16', k=1, temperature=1.0
+    )
+    identity = data_identity(loader, model.data_preprocessor)
+    cache = LogitCache.create(folder / 'cache', {**manifest, 'identity': identity})
+    labels = torch.zeros(samples, dtype=torch.int64)
+    cache.write(0, np.arange(samples), labels, torch.randn(samples, classes))
+    cache.flush([(0, np.arange(samples))])
+    cache.seal()
+    return dict(type='CachedTeacher', cache=str(folder / 'cache'))
+
+
+def steps(
+    recipe: str,
+    vanilla: str,
+    batch_sizes: tuple[int, ...] = (64, 256),
+    iterations: int = 40,
+    rounds: int = 3,
+    against: Callable | None = None,
+) -> dict:
+    """Measure whole training, data included: student alone, online, cached, and a bare loop.
+
+    Args:
+        recipe: Path of a distillation recipe; its teacher runs with random weights.
+        vanilla: Path of the recipe of its student alone.
+        batch_sizes: What to measure.
+        iterations: Of one measurement.
+        rounds: How often each is measured.
+        against: A loop to compare with, from (teacher, student, batch_size, iterations), both
+            modules as the recipe builds them, to images a second.
+
+    Returns:
+        Images a second by batch size and way of training.
+    """
+    results = {}
+    for batch_size in batch_sizes:
+        online = Config.fromfile(recipe)
+        online.model.teacher.checkpoint = None
+        alone = Config.fromfile(vanilla)
+        for cfg in (online, alone):
+            cfg.train_dataloader.batch_size = batch_size
+        with tempfile.TemporaryDirectory() as folder:
+            cached = online.copy()
+            cached.model = dict(online.model, teacher=pretend_cache(online, Path(folder)))
+            functions = {
+                'bare loop': partial(bare_loop, alone, iterations),
+                'student alone': partial(run_recipe, alone, iterations),
+                'online': partial(run_recipe, online, iterations),
+                'cached': partial(run_recipe, cached, iterations),
+            }
+            if against is not None:
+                functions['against'] = partial(
+                    _against_loop, against, online, batch_size, iterations
+                )
+            results[str(batch_size)] = medians(take_turns(functions, rounds, warmup=0))
+    return results
+
+
+def _against_loop(loop: Callable, cfg: Config, batch_size: int, iterations: int) -> float:
+    teacher = build(MODELS, cfg.model.teacher.model).eval()
+    student = build(MODELS, cfg.model.student).train()
+    return loop(teacher, student, batch_size, iterations)
+
+
+def data(images: int = 4096, rounds: int = 3) -> dict:
+    """Measure how fast 32x32 images are read, cropped, flipped and normalised, on this process.
+
+    Args:
+        images: Of one measurement, random ones.
+        rounds: How often each is measured.
+
+    Returns:
+        Images a second by pipeline: ours, mmpretrain's and torchvision's.
+    """
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
+    labels = generator.integers(0, 100, images)
+    mean, std = [129.3] * 3, [68.2] * 3
+
+    def rate(loader: DataLoader, prepare: Callable) -> float:
+        started = time.perf_counter()
+        for batch in loader:
+            prepare(batch)
+        return images / (time.perf_counter() - started)
+
+    ours = ArrayDataset(pixels, labels, [str(k) for k in range(100)])
+    sampler = ViewSampler(ours, seed=0)
+    ours = DataLoader(ours, 128, sampler=sampler, collate_fn=whole_batch)
+    crop = BatchPreprocessor(mean=mean, std=std, crop_padding=4, flip=True)
+
+    theirs = DataLoader(_mmpretrain_dataset(pixels, labels), 128, collate_fn=_pseudo_collate)
+    normalise = build(MODELS, dict(type='ClsDataPreprocessor', mean=mean, std=std))
+
+    torchvisions = DataLoader(_TorchvisionDataset(pixels, labels, mean, std), 128)
+    functions = {
+        'aekt_mm': lambda: rate(ours, lambda batch: crop(batch, training=True)),
+        'mmpretrain': lambda: rate(theirs, lambda batch: normalise(batch, training=True)),
+        'torchvision': lambda: rate(torchvisions, lambda batch: batch),
+    }
+    return medians(take_turns(functions, rounds))
+
+
+def _pseudo_collate(samples: list) -> dict:
+    return {key: [sample[key] for sample in samples] for key in samples[0]}
+
+
+def _mmpretrain_dataset(pixels: np.ndarray, labels: np.ndarray) -> torch.utils.data.Dataset:
+    """Return the images behind mmpretrain's pipeline for CIFAR."""
+    base = DATASETS.get('BaseDataset')
+
+    class Images(base):
+        def load_data_list(self) -> list[dict]:
+            return [dict(img=img, gt_label=int(label)) for img, label in zip(pixels, labels)]
+
+    return Images(
+        ann_file='',
+        pipeline=[
+            dict(type='RandomCrop', crop_size=32, padding=4),
+            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+            dict(type='PackInputs'),
+        ],
+    )
+
+
+class _TorchvisionDataset(torch.utils.data.Dataset):
+    """The images behind torchvision's transforms for CIFAR, as RepDistiller uses them."""
+
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray, mean: list, std: list) -> None:
+        from torchvision import transforms
+
+        self.pixels, self.labels = pixels, labels
+        self.transform = transforms.Compose(
+            [
+                transforms.ToPILImage(),
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize([m / 255 for m in mean], [s / 255 for s in std]),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple:
+        return self.transform(self.pixels[index]), self.labels[index]
+
+
+def memory(recipe: str, batch_size: int = 64) -> dict:
+    """Measure the peak memory of a training step: student alone, online, cached.
+
+    Args:
+        recipe: Path of a distillation recipe.
+        batch_size: Of the step.
+
+    Returns:
+        MiB by way of training, and the teacher's weights.
+    """
+    cfg = Config.fromfile(recipe)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    images = torch.randn(batch_size, 3, 32, 32, device=device)
+    images = images.to(memory_format=torch.channels_last)
+    labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
+    student = build(MODELS, cfg.model.student).to(device)
+    teacher = build(MODELS, dict(cfg.model.teacher, checkpoint=None)).to(device)
+    teacher.requires_grad_(True)  # the tracker hooks every parameter; the teacher records no graph
+    loss = build(MODELS, next(iter(cfg.model.losses.values())))
+    optimizer = torch.optim.SGD(student.parameters(), lr=1e-3, momentum=0.9)
+    stored = torch.randn(batch_size, teacher.num_classes, device=device)
+
+    def step(teach: Callable | None) -> None:
+        optimizer.zero_grad()
+        logits = student(images)
+        total = F.cross_entropy(logits, labels)
+        if teach is not None:
+            parts = loss(logits, teach(images), labels)
+            total = total + sum(value for name, value in parts.items() if 'loss' in name)
+        total.backward()
+        optimizer.step()
+
+    weights = sum(t.numel() * t.element_size() for t in teacher.state_dict().values())
+    return {
+        'student alone': _peak(lambda: step(None), student, optimizer),
+        'online': _peak(lambda: step(teacher), student, optimizer),
+        'cached': _peak(lambda: step(lambda _: stored), student, optimizer),
+        "teacher's weights": weights / 2**20,
+    }
+
+
+def _peak(step: Callable[[], None], *held: object) -> float:
+    """Return the most memory that a step and what it works on hold at once, in MiB."""
+    from torch.distributed._tools.mem_tracker import MemTracker
+
+    step()
+    tracker = MemTracker()
+    tracker.track_external(*held)
+    with tracker:
+        step()
+    peak = tracker.get_tracker_snapshot('peak')
+    return sum(kinds['Total'] for kinds in peak.values()) / 2**20

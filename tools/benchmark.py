@@ -1,0 +1,112 @@
+"""Measure losses, training, data and memory, each comparison paired in one run.
+
+    python tools/benchmark.py losses
+    python tools/benchmark.py step --against FILE.py:FUNCTION
+    python tools/benchmark.py data
+    python tools/benchmark.py memory
+
+With --against a function of yours takes its turns beside ours: for losses one from (student_logits,
+teacher_logits, target) to a scalar; for step a training loop from (teacher, student, batch_size,
+iterations) to images a second. With --out the figures also go to a JSON file.
+"""
+
+import argparse
+import importlib.util
+import json
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from aekt_mm.analysis import benchmarks
+
+PAIRS = {
+    'resnet56_resnet20': 'vanilla_resnet20',
+    'resnet20_resnet8': 'vanilla_resnet8',
+}
+UNITS = {'losses': 'ms', 'step': 'images/s', 'data': 'images/s', 'memory': 'MiB'}
+
+
+def load_function(spec: str) -> Callable:
+    """Return the function that FILE.py:FUNCTION names."""
+    path, _, name = spec.rpartition(':')
+    if not Path(path).is_file():
+        sys.exit(f'benchmark: --against {spec}: there is no file {path!r}')
+    module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        sys.exit(f'benchmark: --against {spec}: {path} has no function {name!r}')
+    return getattr(module, name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('what', choices=UNITS)
+    parser.add_argument('--against', metavar='FILE.py:FUNCTION', help='what to compare with')
+    parser.add_argument('--pairs', nargs='+', choices=PAIRS, default=list(PAIRS))
+    parser.add_argument('--batch-sizes', nargs='+', type=int, default=[64, 256])
+    parser.add_argument('--rounds', type=int, help='measurements of each; 100 losses, else 3')
+    parser.add_argument('--iterations', type=int, default=40, help='of one measurement of a step')
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads')
+    parser.add_argument('--out', type=Path, help='JSON file for the figures')
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    against = args.against and load_function(args.against)
+
+    rounds = args.rounds or (100 if args.what == 'losses' else 3)
+    recipes = {
+        pair: (f'configs/aekt/aekt_{pair}_cifar100.py', f'configs/vanilla/{vanilla}_cifar100.py')
+        for pair, vanilla in PAIRS.items()
+        if pair in args.pairs
+    }
+    if args.what == 'losses':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        figures = benchmarks.losses(rounds, against, device)
+    elif args.what == 'data':
+        figures = {'32x32, crop and flip': benchmarks.data(rounds=rounds)}
+    elif args.what == 'memory':
+        figures = {
+            f'{pair}, batch {size}': benchmarks.memory(recipe, size)
+            for pair, (recipe, _) in recipes.items()
+            for size in args.batch_sizes
+        }
+    else:
+        figures = {
+            f'{pair}, batch {size}': row
+            for pair, (recipe, vanilla) in recipes.items()
+            for size, row in benchmarks.steps(
+                recipe, vanilla, tuple(args.batch_sizes), args.iterations, rounds, against
+            ).items()
+        }
+
+    names = list(next(iter(figures.values())))
+    table = Table(
+        '', *names, title=f'{args.what}, {UNITS[args.what]}: median (ratio to {names[0]})'
+    )
+    for row, values in figures.items():
+        first = values[names[0]]
+        table.add_row(row, *(f'{values[n]:,.4g} ({values[n] / first:.2f})' for n in names))
+    Console().print(table)
+    if args.out:
+        machine = dict(
+            torch=torch.__version__,
+            threads=args.threads,
+            processor=torch.cuda.get_device_name()
+            if torch.cuda.is_available()
+            else platform.machine(),
+        )
+        content = dict(
+            command=sys.argv[1:], unit=UNITS[args.what], machine=machine, figures=figures
+        )
+        args.out.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
