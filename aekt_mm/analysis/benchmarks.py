@@ -350,10 +350,11 @@ def memory(recipe: str, batch_size: int = 64) -> dict:
 
     def step(teach: Callable | None) -> None:
         optimizer.zero_grad()
+        teacher_logits = teach and teach(images)  # first, as the distiller does
         logits = student(images)
         total = F.cross_entropy(logits, labels)
         if teach is not None:
-            parts = loss(logits, teach(images), labels)
+            parts = loss(logits, teacher_logits, labels)
             total = total + sum(value for name, value in parts.items() if 'loss' in name)
         total.backward()
         optimizer.step()

@@ -141,11 +141,11 @@ class LogitDistiller(BaseModel):
             Scalars: ``loss_ce`` and whatever else the head logs, and what each distillation loss
             returns, its name before a dot.
         """
+        # first, so that its activations are gone before the student's are kept for the gradient
+        teacher_logits = self.teacher(inputs, data_samples)
         classification, distillation = self._logits(inputs)
         losses = self._head._get_loss(classification, data_samples)
         losses['loss_ce'] = losses.pop('loss')
-
-        teacher_logits = self.teacher(inputs, data_samples)
         self.finite = torch.stack(
             [logits.detach().isfinite().all() for logits in (distillation, teacher_logits)]
         )
