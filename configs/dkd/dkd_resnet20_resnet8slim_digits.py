@@ -6,5 +6,5 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(losses=dict(dkd=dict(beta=2.0)), **_base_.pair)
+model = dict(losses=dict(dkd=dict(beta=_base_.beta)), **_base_.pair)
 custom_hooks = []  # 20 epochs are too few to warm up

@@ -3,8 +3,7 @@ _base_ = ['../networks/resnet20_cifar100.py', '../networks/resnet8_cifar100.py']
 pair = dict(
     student=_base_.resnet8,
     teacher=dict(
-        type='OnlineTeacher',
-        model=_base_.resnet20,
-        checkpoint='checkpoints/cifar100_resnet20.pth',
+        type='OnlineTeacher', model=_base_.resnet20, checkpoint='checkpoints/cifar100_resnet20.pth'
     ),
 )
+beta = 2.0  # as for the literature's pairs of such networks

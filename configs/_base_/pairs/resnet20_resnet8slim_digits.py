@@ -9,3 +9,4 @@ pair = dict(
         checkpoint='work_dirs/vanilla_resnet20_digits/epoch_20.pth',
     ),
 )
+beta = 2.0

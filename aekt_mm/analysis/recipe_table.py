@@ -1,0 +1,241 @@
+"""What recipes are made of: the table of the documentation and the index that MIM searches."""
+
+import functools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from mmengine.analysis import FlopAnalyzer, parameter_count
+from mmengine.analysis.jit_handles import get_shape
+from mmengine.config import Config
+
+import aekt_mm  # noqa: F401
+from aekt_mm.models.classifiers import build_classifier
+
+#: The papers of the methods, by folder of recipes.
+COLLECTIONS = {
+    'vanilla': dict(Name='Vanilla', Title='A network alone, with cross-entropy', URL=None),
+    'kd': dict(
+        Name='KD',
+        Title='Distilling the Knowledge in a Neural Network',
+        URL='https://arxiv.org/abs/1503.02531',
+    ),
+    'dkd': dict(
+        Name='DKD',
+        Title='Decoupled Knowledge Distillation',
+        URL='https://arxiv.org/abs/2203.08679',
+    ),
+    'aekt': dict(
+        Name='AEKT',
+        Title='Adaptive Explicit Knowledge Transfer for Knowledge Distillation',
+        URL='https://arxiv.org/abs/2409.01679',
+    ),
+}
+
+DATASETS = {
+    'cifar100': 'CIFAR-100',
+    'digits': 'Digits',
+    'food101': 'Food-101',
+    'imagenet': 'ImageNet-1k',
+    'tinyimagenet': 'Tiny ImageNet',
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a network costs: parameters, and multiply-adds for one image."""
+
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe trains, as its file name METHOD_TEACHER_STUDENT_DATASET says and it holds."""
+
+    path: Path
+    method: str
+    teacher: str | None
+    student: str
+    dataset: str
+    epochs: int
+    image_size: int
+    student_size: Size
+    teacher_size: Size | None
+
+
+def find_recipes(configs: Path) -> list[Path]:
+    """Return the recipes in Python, by dataset and then by name.
+
+    Args:
+        configs: The folder that has ``vanilla``, ``kd``, ``dkd`` and ``aekt``.
+    """
+    found = [path for method in COLLECTIONS for path in (configs / method).glob('*.py')]
+    return sorted(found, key=lambda path: (_parts(path)[3], _parts(path)[1:3], path.name))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Build the networks of a recipe, without their weights, and measure them.
+
+    Counted by MMEngine's analysis, as in mmpretrain's tables, at the resolution of validation.
+    """
+    cfg = Config.fromfile(path)
+    method, teacher, student, dataset = _parts(path)
+    size = _image_size(cfg.test_pipeline)
+    online = cfg.model.get('teacher')
+    return Recipe(
+        path=path,
+        method=method,
+        teacher=teacher or None,
+        student=student,
+        dataset=dataset,
+        epochs=cfg.train_cfg.max_epochs,
+        image_size=size,
+        student_size=_measure(cfg.model.get('student', cfg.model), size),
+        teacher_size=online and _measure(online.model, size),
+    )
+
+
+def markdown(recipes: Iterable[Recipe]) -> str:
+    """Return a table of recipes for each dataset; the recipes come by dataset."""
+    lines = []
+    for dataset, group in groupby(recipes, key=lambda recipe: recipe.dataset):
+        lines += [
+            f'## {DATASETS[dataset]}',
+            '',
+            '| recipe | image | epochs | teacher | student | parameters | ratio | multiply-adds '
+            '| ratio |',
+            '|---|---:|---:|---|---|---:|---:|---:|---:|',
+            *map(_row, group),
+            '',
+        ]
+    return '\n'.join(lines)
+
+
+def metafile(method: str, recipes: Iterable[Recipe], results: list[dict]) -> str:
+    """Return what MIM and mmpretrain's index read of a folder of recipes.
+
+    Args:
+        method: The folder.
+        recipes: Its recipes.
+        results: Figures: ``top1`` by recipe and either the ``source`` that published them or the
+            ``command`` that measured them.
+
+    Raises:
+        ValueError: If a result says both or neither.
+    """
+    collection = COLLECTIONS[method]
+    paper = {key: collection[key] for key in ('Title', 'URL') if collection[key]}
+    index = dict(
+        Collections=[
+            dict(Name=collection['Name'], Paper=paper, README=f'configs/{method}/README.md')
+        ],
+        Models=[_model(recipe, collection['Name'], results) for recipe in recipes],
+    )
+    return yaml.safe_dump(index, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _parts(path: Path) -> tuple[str, str, str, str]:
+    """Return method, teacher (or ''), student and dataset from a recipe's file name."""
+    method, *networks, dataset = path.stem.removesuffix('_8e').split('_')
+    teacher, student = networks if len(networks) == 2 else ('', *networks)
+    return method, teacher, student, dataset
+
+
+def _image_size(pipeline: list[dict]) -> int:
+    """Return the side of the images that a pipeline ends with."""
+    sizes = [step.get('crop_size', step.get('scale')) for step in pipeline]
+    last = [size for size in sizes if size is not None][-1]
+    return last if isinstance(last, int) else last[0]
+
+
+def _measure(model: dict, image_size: int) -> Size:
+    return _measure_cached(json.dumps(model, sort_keys=True), image_size)
+
+
+@functools.cache
+def _measure_cached(model: str, image_size: int) -> Size:
+    network, _ = build_classifier(json.loads(model))
+    analyzer = FlopAnalyzer(network.eval(), (torch.zeros(1, 3, image_size, image_size),))
+    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analyzer.set_op_handle('aten::scaled_dot_product_attention', _attention)
+    return Size(parameter_count(network)[''], int(analyzer.total()))
+
+
+def _attention(inputs: list[Any], outputs: list[Any]) -> int:
+    """Count both products of attention, which MMEngine does not know as one operation."""
+    query, key = get_shape(inputs[0]), get_shape(inputs[1])
+    return 2 * prod(query) * key[-2]
+
+
+def _row(recipe: Recipe) -> str:
+    start = (
+        f'| `{recipe.path.stem}` | {recipe.image_size} | {recipe.epochs} | {recipe.teacher or ""} '
+    )
+    cells = []
+    for quantity in ('parameters', 'multiply_adds'):
+        count = getattr(recipe.student_size, quantity)
+        if recipe.teacher_size is None:
+            cells += [_short(count), '']
+        else:
+            teacher = getattr(recipe.teacher_size, quantity)
+            cells += [f'{_short(teacher)} → {_short(count)}', f'{teacher / count:.1f}']
+    return start + f'| {recipe.student} | {" | ".join(cells)} |'
+
+
+def _short(count: int) -> str:
+    """Return a count with three digits.
+
+    Examples:
+        >>> _short(278324), _short(41224448), _short(1819065856)
+        ('278 k', '41.2 M', '1.82 G')
+    """
+    for unit, name in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
+        if count >= unit:
+            return f'{count / unit:#.3g}'.rstrip('.') + f' {name}'
+    return str(count)
+
+
+def _model(recipe: Recipe, collection: str, results: list[dict]) -> dict:
+    metadata: dict[str, Any] = {
+        'Parameters': recipe.student_size.parameters,
+        'FLOPs': recipe.student_size.multiply_adds,
+        'Epochs': recipe.epochs,
+        'Training Data': DATASETS[recipe.dataset],
+    }
+    if recipe.teacher is not None:
+        metadata['Teacher'] = recipe.teacher
+    metrics = {}
+    for result in results:
+        if ('source' in result) == ('command' in result):
+            raise ValueError(
+                f'a result needs the source that published it or the command that measured it, and '
+                f'not both: {result}'
+            )
+        if recipe.path.stem in result['top1']:
+            label = 'published' if 'source' in result else 'measured here'
+            metrics[f'Top 1 Accuracy ({label})'] = result['top1'][recipe.path.stem]
+            metadata[f'Figure {label}'] = result.get('source') or result['command'].replace(
+                'RECIPE', f'configs/{recipe.method}/{recipe.path.name}'
+            )
+    model = {
+        'Name': recipe.path.stem,
+        'In Collection': collection,
+        'Config': f'configs/{recipe.method}/{recipe.path.name}',
+        'Metadata': metadata,
+    }
+    if metrics:
+        model['Results'] = [
+            {
+                'Task': 'Image Classification',
+                'Dataset': DATASETS[recipe.dataset],
+                'Metrics': metrics,
+            }
+        ]
+    return model

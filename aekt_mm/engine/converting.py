@@ -1,0 +1,111 @@
+"""Checkpoints of the field's frameworks as ours, and ours as theirs."""
+
+import re
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from aekt_mm.models.checkpoints import load_restricted
+from aekt_mm.models.classifiers import build_classifier
+from aekt_mm.models.weights import STATE_KEYS
+
+#: Where each framework keeps the weights in a checkpoint; None: the checkpoint is the weights.
+KEPT_UNDER = {
+    'aekt_mm': 'state_dict',
+    'repdistiller': 'model',
+    'mdistiller': 'model',
+    'torchvision': None,
+    'timm': None,
+}
+
+
+def _classifier(name: str) -> dict[str, str]:
+    return {r'^head\.fc\.': name, r'^backbone\.': ''}
+
+
+_CIFAR = ('repdistiller', 'mdistiller')
+
+#: By backbone: who else defines it, and how our names become theirs, one pattern after another.
+PEERS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    'CIFARResNet': (_CIFAR, _classifier('fc.')),
+    'CIFARWideResNet': (_CIFAR, _classifier('fc.')),
+    'CIFARVGG': (_CIFAR, _classifier('classifier.')),
+    'CIFARMobileNetV2': (_CIFAR, _classifier('classifier.0.')),
+    'CIFARShuffleNetV1': (_CIFAR, _classifier('linear.')),
+    'CIFARShuffleNetV2': (_CIFAR, _classifier('linear.')),
+    'ResNet_CIFAR': (_CIFAR, {**_classifier('linear.'), r'\.downsample\.': '.shortcut.'}),
+    'MobileNetV1': (('mdistiller',), _classifier('fc.')),
+    'ResNet': (('torchvision', 'timm', 'mdistiller'), _classifier('fc.')),
+    'VisionTransformer': (
+        ('timm',),
+        {
+            r'^head\.layers\.': '',
+            r'^backbone\.ln1\.': 'norm.',
+            r'^backbone\.': '',
+            r'^layers\.': 'blocks.',
+            r'\.ln': '.norm',
+            r'\.ffn\.layers\.0\.0\.': '.mlp.fc1.',
+            r'\.ffn\.layers\.1\.': '.mlp.fc2.',
+            r'\.projection\.': '.proj.',
+        },
+    ),
+}
+PEERS['DistilledVisionTransformer'] = PEERS['VisionTransformer']
+
+
+def convert(config: str | Path, source: str | Path, target: str | Path, to: str) -> None:
+    """Write the weights of a network as another framework keeps them.
+
+    Args:
+        config: A recipe; its network is meant, or its student.
+        source: A checkpoint of that network, of any of the frameworks.
+        target: The file to write.
+        to: The framework to write for, one of ``KEPT_UNDER``.
+
+    Raises:
+        FileNotFoundError: If the config or the checkpoint is not there.
+        ValueError: If the checkpoint does not fit the network, or the framework does not have it.
+    """
+    cfg = Config.fromfile(config)
+    network, _ = build_classifier(cfg.model.get('student', cfg.model))
+    backbone = type(network.backbone).__name__
+    peers, _ = PEERS.get(backbone, ((), {}))
+    if to not in ('aekt_mm', *peers):
+        raise ValueError(f'{to} has no {backbone}: write for one of {("aekt_mm", *peers)}')
+    _load(network, source)
+    state = network.state_dict()
+    if to != 'aekt_mm':
+        state = {theirs: state[ours] for ours, theirs in _peer_names(network).items()}
+    key = KEPT_UNDER[to]
+    torch.save(state if key is None else {key: state}, target)
+
+
+def _load(network: nn.Module, source: str | Path) -> None:
+    """Load weights under our names or a peer's."""
+    checkpoint = load_restricted(source)
+    state = next((checkpoint[k] for k in STATE_KEYS if isinstance(checkpoint.get(k), dict)), None)
+    state = {
+        name.removeprefix('module.'): value
+        for name, value in (state or checkpoint).items()
+        if isinstance(value, Tensor)
+    }
+    ours = {theirs: ours for ours, theirs in _peer_names(network).items()}
+    if state.keys() & ours.keys():
+        state = {ours.get(name, name): value for name, value in state.items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f'{source} is not a checkpoint of this network: {error}') from error
+
+
+def _peer_names(network: nn.Module) -> dict[str, str]:
+    """Return our names of a network's weights and a peer's."""
+    _, patterns = PEERS.get(type(network.backbone).__name__, ((), {}))
+    names = {}
+    for ours in network.state_dict():
+        names[ours] = ours
+        for pattern, replacement in patterns.items():
+            names[ours] = re.sub(pattern, replacement, names[ours])
+    return names

@@ -1,0 +1,15 @@
+# DeiT (Touvron et al., 2021) without the distillation token, as mmpretrain defines and trains it
+deit_small = dict(
+    type='ImageClassifier',
+    backbone=dict(type='VisionTransformer', arch='deit-small', img_size=224, patch_size=16),
+    head=dict(
+        type='VisionTransformerClsHead',
+        num_classes=1000,
+        in_channels=384,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+    ),
+    init_cfg=[
+        dict(type='TruncNormal', layer='Linear', std=0.02),
+        dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
+    ],
+)

@@ -1,0 +1,11 @@
+_base_ = ['../networks/resnet32x4_cifar100.py', '../networks/resnet8x4_cifar100.py']
+
+pair = dict(
+    student=_base_.resnet8x4,
+    teacher=dict(
+        type='OnlineTeacher',
+        model=_base_.resnet32x4,
+        checkpoint='checkpoints/cifar100_resnet32x4.pth',
+    ),
+)
+beta = 8.0  # DKD's for this pair; AEKT takes the same (our choice)

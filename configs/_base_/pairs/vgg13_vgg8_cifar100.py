@@ -1,0 +1,9 @@
+_base_ = ['../networks/vgg13_cifar100.py', '../networks/vgg8_cifar100.py']
+
+pair = dict(
+    student=_base_.vgg8,
+    teacher=dict(
+        type='OnlineTeacher', model=_base_.vgg13, checkpoint='checkpoints/cifar100_vgg13.pth'
+    ),
+)
+beta = 6.0  # DKD's for this pair; AEKT takes the same (our choice)

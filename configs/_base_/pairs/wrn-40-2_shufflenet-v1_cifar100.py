@@ -1,0 +1,9 @@
+_base_ = ['../networks/wrn-40-2_cifar100.py', '../networks/shufflenet-v1_cifar100.py']
+
+pair = dict(
+    student=_base_.shufflenet_v1,
+    teacher=dict(
+        type='OnlineTeacher', model=_base_.wrn_40_2, checkpoint='checkpoints/cifar100_wrn-40-2.pth'
+    ),
+)
+beta = 8.0  # DKD's for this pair; AEKT takes the same (our choice)

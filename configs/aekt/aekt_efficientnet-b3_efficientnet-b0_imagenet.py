@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/pairs/efficientnet-b3_efficientnet-b0_imagenet.py',
+    '../_base_/methods/aekt_imagenet.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/imagenet_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = _base_.pair

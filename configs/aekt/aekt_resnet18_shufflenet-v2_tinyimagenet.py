@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/pairs/resnet18_shufflenet-v2_tinyimagenet.py',
+    '../_base_/methods/aekt.py',
+    '../_base_/datasets/tinyimagenet.py',
+    '../_base_/schedules/tinyimagenet_200e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = _base_.pair

@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/pairs/resnet50_resnet18_food101.py',
+    '../_base_/methods/dkd.py',
+    '../_base_/datasets/food101.py',
+    '../_base_/schedules/imagenet_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = _base_.pair

@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/pairs/vgg13_mobilenet-v2_cifar100.py',
+    '../_base_/methods/dkd.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_240e_light.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(losses=dict(dkd=dict(beta=_base_.beta)), **_base_.pair)

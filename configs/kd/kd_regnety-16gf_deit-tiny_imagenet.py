@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/pairs/regnety-16gf_deit-tiny_imagenet.py',
+    '../_base_/methods/kd_imagenet.py',
+    '../_base_/datasets/imagenet_deit.py',
+    '../_base_/schedules/imagenet_300e_adamw.py',
+    '../_base_/default_runtime.py',
+]
+
+model = _base_.pair

@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/networks/deit-tiny_imagenet.py',
+    '../_base_/datasets/imagenet_deit.py',
+    '../_base_/schedules/imagenet_300e_adamw.py',
+    '../_base_/default_runtime.py',
+]
+
+model = _base_.deit_tiny

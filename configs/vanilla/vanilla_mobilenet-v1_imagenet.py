@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/networks/mobilenet-v1_imagenet.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/imagenet_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = _base_.mobilenet_v1

@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/networks/shufflenet-v2_cifar100.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_240e_light.py',
+    '../_base_/default_runtime.py',
+]
+
+model = _base_.shufflenet_v2

@@ -1,0 +1,152 @@
+"""The examples of docs/en/extending are complete: they are written to files and run."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+import aekt_mm  # noqa: F401
+from aekt_mm.engine.launching import build_runner
+from aekt_mm.engine.publishing import publish_student
+from aekt_mm.models.checkpoints import load_restricted
+from aekt_mm.registry import EXPLICIT_TERMS, MODELS, build
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / 'docs' / 'en' / 'extending'
+BLOCK = re.compile(r'^```(?:python|yaml)\n# (\S+)\n(.*?)^```', re.MULTILINE | re.DOTALL)
+
+
+def examples(page):
+    """The files of a page by path."""
+    return dict(BLOCK.findall((PAGES / f'{page}.md').read_text(encoding='utf-8')))
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A copy of the recipes with digits teachers (untrained) where they are looked for."""
+    (tmp_path / 'configs').mkdir()
+    for folder in ('vanilla', 'kd', 'dkd', 'aekt', '_base_'):
+        for file in (ROOT / 'configs' / folder).rglob('*.py'):
+            copy = tmp_path / file.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.symlink_to(file)
+    network = Config.fromfile(ROOT / 'configs/vanilla/vanilla_resnet20_digits.py').model
+    for run in ('vanilla_resnet20_digits', 'vanilla_resnet20_digits_1'):
+        path = tmp_path / 'work_dirs' / run / 'epoch_20.pth'
+        path.parent.mkdir(parents=True)
+        torch.save({'state_dict': build(MODELS, network).state_dict()}, path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split('.')[0] == 'my_project']:
+        del sys.modules[name]
+    for registry in (MODELS, EXPLICIT_TERMS):
+        for name, component in list(registry.module_dict.items()):
+            if component.__module__.startswith('my_project.'):
+                del registry.module_dict[name]
+
+
+def write(checkout, files):
+    for name, text in files.items():
+        path = checkout / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def train(recipe, tmp_path):
+    """Train a recipe for an epoch; return the runner and its checkpoint."""
+    cfg = Config.fromfile(recipe)
+    cfg.launcher, cfg.work_dir = 'none', str(tmp_path / 'run')
+    cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    runner = build_runner(cfg)
+    runner.train()
+    return runner, tmp_path / 'run' / 'epoch_1.pth'
+
+
+def scalar(runner, name):
+    return runner.message_hub.get_scalar(f'train/{name}').current()
+
+
+def test_every_page_is_tried():
+    pages = {path.stem for path in PAGES.glob('add_*.md')}
+    assert pages == {
+        'add_a_pair',
+        'add_a_loss',
+        'add_a_connector',
+        'add_an_explicit_term',
+        'add_a_teacher',
+    }
+    for page in pages:
+        text = (PAGES / f'{page}.md').read_text(encoding='utf-8')
+        assert len(re.findall(r'^```(?:python|yaml)$', text, re.MULTILINE)) == len(examples(page))
+
+
+def test_a_pair(checkout):
+    files = examples('add_a_pair')
+    write(checkout, files)
+    recipe = 'my_project/aekt_resnet20_wrn-10-1_digits.py'
+    assert len(files[recipe].splitlines()) <= 5
+    runner, checkpoint = train(recipe, checkout)
+    assert type(runner.model.student.backbone).__name__ == 'CIFARWideResNet'
+    assert publish_student(recipe, checkpoint, checkout / 'out')
+
+    assert len(files['configs/_base_/pairs/resnet110_vgg8_cifar100.py'].splitlines()) <= 5
+    cfg = Config.fromfile(checkout / 'configs/dkd/dkd_resnet110_vgg8_cifar100.py')
+    cfg.model.teacher.checkpoint = None
+    init_default_scope(cfg.default_scope)
+    distiller = build(MODELS, cfg.model)
+    assert distiller.student.backbone.__class__.__name__ == 'CIFARVGG'
+    assert distiller.losses.dkd.beta == 6.0
+
+    cfg = Config.fromfile(checkout / 'my_project/kd_short.yaml')
+    assert cfg.train_cfg.max_epochs == 10
+    assert cfg.model.losses.kd.type == 'KDLoss'
+
+
+def test_a_loss(checkout):
+    write(checkout, examples('add_a_loss'))
+    runner, _ = train('my_project/margin_digits.py', checkout)
+    assert type(runner.model.losses.margin).__name__ == 'MarginLoss'
+    assert scalar(runner, 'margin.loss_margin') > 0
+    loss = runner.model.losses.margin
+    terms = loss.terms(torch.tensor([1.0]), torch.tensor([3.0]), torch.tensor([0.5]))
+    assert terms['loss_margin'].item() == pytest.approx(0.4)
+
+
+def test_a_connector(checkout):
+    write(checkout, examples('add_a_connector'))
+    recipe = 'my_project/class_scale_digits.py'
+    runner, checkpoint = train(recipe, checkout)
+    scale = runner.model.connector.scale
+    assert not torch.equal(scale, torch.ones_like(scale))
+    config, weights = publish_student(recipe, checkpoint, checkout / 'out')[1::-1]
+    published = torch.load(weights, weights_only=True)['state_dict']['head.fc.weight']
+    expected = scale[:, None] * runner.model.student.head.fc.weight
+    torch.testing.assert_close(published, expected.detach().cpu())
+    assert 'my_project' not in config.read_text()
+
+
+def test_an_explicit_term(checkout):
+    write(checkout, examples('add_an_explicit_term'))
+    runner, _ = train('my_project/catch_up_digits.py', checkout)
+    term = runner.model.losses.aekt.explicit
+    assert type(term).__name__ == 'CatchUp'
+    student, teacher = torch.tensor([0.0, 2.0, -9.0]), torch.tensor([1.0, 1.0, 1.0])
+    torch.testing.assert_close(term(student, teacher), torch.tensor([0.5, 0.0, 4.5]))
+
+
+def test_a_teacher(checkout):
+    write(checkout, examples('add_a_teacher'))
+    runner, checkpoint = train('my_project/ensemble_digits.py', checkout)
+    teacher = runner.model.teacher
+    assert len(teacher.teachers) == 2
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert not any(member.training for member in teacher.teachers)
+    assert not any('teacher' in name for name in load_restricted(checkpoint)['state_dict'])
+    images = torch.rand(3, 3, 8, 8)
+    expected = torch.stack([member(images) for member in teacher.teachers]).mean(0)
+    torch.testing.assert_close(teacher(images), expected)

@@ -1,0 +1,46 @@
+"""Write the table of recipes and the index of each folder of them, from the recipes themselves.
+
+python tools/analysis_tools/recipe_table.py
+
+Writes docs/en/recipes.md between its markers and configs/*/metafile.yml; figures come from
+configs/results.yml.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from aekt_mm.analysis.recipe_table import (
+    COLLECTIONS,
+    find_recipes,
+    markdown,
+    metafile,
+    read_recipe,
+)
+
+ROOT = Path(__file__).parents[2]
+MARKER = '<!-- what follows is written by tools/analysis_tools/recipe_table.py -->\n'
+
+
+def generated() -> dict[Path, str]:
+    """Return the files that are made of the recipes, with their text."""
+    configs = ROOT / 'configs'
+    recipes = [read_recipe(path) for path in find_recipes(configs)]
+    results = yaml.safe_load((configs / 'results.yml').read_text(encoding='utf-8'))
+    page = ROOT / 'docs' / 'en' / 'recipes.md'
+    introduction, _, _ = page.read_text(encoding='utf-8').partition(MARKER)
+    files = {page: introduction + MARKER + '\n' + markdown(recipes)}
+    for method in COLLECTIONS:
+        own = [recipe for recipe in recipes if recipe.method == method]
+        files[configs / method / 'metafile.yml'] = metafile(method, own, results)
+    return files
+
+
+def main() -> None:
+    for path, text in generated().items():
+        path.write_text(text, encoding='utf-8')
+        print(path.relative_to(ROOT))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,55 @@
+"""Print a recipe with everything it inherits, as Python or YAML.
+
+    python tools/misc/print_config.py configs/aekt/aekt_r34_r18_imagenet.py --format yaml
+
+What is printed is a recipe itself: it builds the same model, data and schedule.
+"""
+
+import argparse
+import sys
+
+import yaml
+from mmengine.config import Config, DictAction
+
+from aekt_mm.engine.launching import check_options
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='path of the recipe')
+    parser.add_argument('--format', choices=['py', 'yaml'], default='py', help='Python or YAML')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in model.losses.aekt.beta=2.0',
+    )
+    args = parser.parse_args()
+    try:
+        cfg = Config.fromfile(args.config)
+        check_options(cfg, args.cfg_options)
+    except (OSError, ValueError) as error:
+        sys.exit(f'print_config: {error}')
+    cfg.merge_from_dict(args.cfg_options)
+    if args.format == 'yaml':
+        text = yaml.safe_dump(_plain(cfg.to_dict()), sort_keys=False, allow_unicode=True)
+    else:
+        text = cfg.pretty_text
+    print(text, end='')
+
+
+def _plain(value: object) -> object:
+    """Return a config with lists where it has tuples, which YAML does not know."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+if __name__ == '__main__':
+    main()

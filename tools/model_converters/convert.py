@@ -1,0 +1,36 @@
+"""Convert checkpoints between this project and those of the field.
+
+    python tools/model_converters/convert.py CONFIG SOURCE TARGET --to mdistiller
+
+SOURCE may be of any of the frameworks; CONFIG is a recipe of the network, for instance
+configs/vanilla/vanilla_resnet56_cifar100.py. RepDistiller, mdistiller: the networks for CIFAR;
+torchvision, timm: ResNets; timm: ViTs and DeiTs. Teachers need no conversion where
+aekt_mm.models.weights.load_weights knows their layout.
+"""
+
+import argparse
+import sys
+
+from aekt_mm.engine.converting import KEPT_UNDER, convert
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='a recipe of the network')
+    parser.add_argument('source', help='the checkpoint to read')
+    parser.add_argument('target', help='the checkpoint to write')
+    parser.add_argument(
+        '--to', choices=KEPT_UNDER, default='aekt_mm', help='whose layout to write (aekt_mm)'
+    )
+    args = parser.parse_args()
+    try:
+        convert(args.config, args.source, args.target, args.to)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'convert: {error}')
+    print(args.target)
+
+
+if __name__ == '__main__':
+    main()
