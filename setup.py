@@ -62,6 +62,8 @@ setup(
     packages=find_packages(include=['aekt_mm', 'aekt_mm.*']),
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
+    # the original distributions go over the onedl-* ones, which an extra can't take away;
+    # requirements/openmmlab.txt says how to have them alone
     extras_require={name: requirements(name) for name in ('digits', 'tests', 'docs', 'openmmlab')},
     cmdclass={'build_py': BuildWithMIM},
     zip_safe=False,

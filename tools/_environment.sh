@@ -4,16 +4,16 @@
 # named as arguments, editable, unless the same has been installed there before.
 
 if [ -z "${VIRTUAL_ENV:-}" ]; then
-    [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
+    [ -x .venv/bin/pip ] || "${PYTHON:-python3}" -m venv .venv
     . .venv/bin/activate
 fi
 
 # the same if neither what is asked for nor the place of the checkout has changed
-wanted=$(cat setup.py requirements/*.txt | cksum)" $PWD $*"
-mark="$VIRTUAL_ENV/.aekt_mm-installed"
+extras=$(IFS=,; echo "$*")
+wanted="$(cat setup.py requirements/*.txt | cksum) $PWD"
+mark="$VIRTUAL_ENV/.aekt_mm-$extras"
 if [ "$(cat "$mark" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing aekt_mm with its requirements into $VIRTUAL_ENV (minutes the first time) ..."
-    extras=$(IFS=,; echo "$*")
     python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
     echo "$wanted" > "$mark"
 fi

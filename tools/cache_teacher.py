@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from aekt_mm.engine.launching import add_shared_arguments, load_config
+from aekt_mm.engine.launching import add_shared_arguments, check_files, load_config
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.models.teachers.logit_cache import FORMATS
 
@@ -44,6 +44,7 @@ def main() -> None:
             cfg.setdefault('randomness', {})['seed'] = args.seed
         if args.amp:
             cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        check_files(cfg, 'train_dataloader')
         cache = cache_teacher(cfg, args.folder, args.views, args.format, args.k)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'cache_teacher: {error}')

@@ -5,6 +5,7 @@
 #
 # On several machines run it on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 set -euo pipefail
+: "${3:?usage: bash tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of tools/test.py]}"
 CONFIG=$1
 CHECKPOINT=$2
 PROCESSES=$3

@@ -5,6 +5,7 @@
 #
 # On several machines run it on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 set -euo pipefail
+: "${2:?usage: bash tools/dist_train.sh CONFIG PROCESSES [options of tools/train.py]}"
 CONFIG=$1
 PROCESSES=$2
 

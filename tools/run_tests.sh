@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Lint and tests, on the default stack and on the original OpenMMLab distributions.
+# Lint and tests, on the default stack and on the original OpenMMLab distributions. Arguments are
+# passed on to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/_environment.sh digits tests
@@ -10,10 +11,15 @@ ruff format --check .
 export OMP_NUM_THREADS=1
 python -m pytest --numprocesses 2 "$@"
 
-echo 'The same on mmengine 0.10.7, mmcv-lite 2.2.0 and mmpretrain 1.2.0:'
-if [ ! -d .legacy/mmpretrain ]; then
-    # beside the default stack, which has the same import names: first on the path wins
-    python -m pip install --quiet --disable-pip-version-check --no-deps --target .legacy \
-        mmengine==0.10.7 mmcv-lite==2.2.0 mmpretrain==1.2.0
+# beside the default stack, which has the same import names: first on the path wins
+originals=(mmengine==0.10.7 mmcv-lite==2.2.0 mmpretrain==1.2.0)
+echo "The same on ${originals[*]}:"
+if [ ! -d .legacy/site ]; then
+    rm -rf .legacy/partial
+    python -m pip install --quiet --disable-pip-version-check --no-deps \
+        --target .legacy/partial "${originals[@]}"
+    mv .legacy/partial .legacy/site
 fi
-PYTHONPATH="$PWD/.legacy" python -m pytest --numprocesses 2 "$@"
+export PYTHONPATH="$PWD/.legacy/site"
+python -c 'import mmengine; assert mmengine.__version__ == "0.10.7", mmengine.__file__'
+python -m pytest --numprocesses 2 "$@"

@@ -8,12 +8,22 @@ recipe's teacher is not needed and not loaded.
 
 import argparse
 import sys
+from pathlib import Path
 
 import mmengine
+from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
-from aekt_mm.engine.launching import add_shared_arguments, build_runner, load_config
+from aekt_mm.engine.launching import (
+    add_shared_arguments,
+    build_runner,
+    check_files,
+    load_config,
+)
 from aekt_mm.models.weights import load_weights
+
+#: What results are written as.
+OUT_FORMATS = {'metrics': ('.json', '.yaml', '.pkl'), 'pred': ('.pkl',)}
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,12 +32,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('config', help='path of the recipe')
     parser.add_argument('checkpoint', help='path or URL of the weights')
-    parser.add_argument('--out', help='file to write results to: .json, .yaml or .pkl')
+    parser.add_argument('--out', type=Path, help='file to write results to')
     parser.add_argument(
         '--out-item',
-        choices=['metrics', 'pred'],
+        choices=OUT_FORMATS,
         default='pred',
-        help='what to write there; predictions need a .pkl',
+        help='what to write there: predictions (.pkl) or metrics (.json, .yaml or .pkl)',
     )
     add_shared_arguments(parser)
     return parser.parse_args()
@@ -35,21 +45,29 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if args.out and args.out.suffix not in OUT_FORMATS[args.out_item]:
+        formats = ' or '.join(OUT_FORMATS[args.out_item])
+        sys.exit(f'test: --out {args.out}: --out-item {args.out_item} is written as {formats}')
     try:
         cfg = load_config(args)
+        if 'teacher' in cfg.model:
+            cfg.model.teacher = None
+        cfg.resume, cfg.load_from = False, None  # nothing is to take the checkpoint's place
+        check_files(cfg, 'test_dataloader')
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'test: {error}')
     if args.amp:
         cfg.test_cfg.fp16 = True
-    if 'teacher' in cfg.model:
-        cfg.model.teacher = None
     cfg.custom_hooks = []  # they concern training
     runner = build_runner(cfg)
-    load_weights(getattr(runner.model, 'module', runner.model), args.checkpoint)
+    try:
+        load_weights(getattr(runner.model, 'module', runner.model), args.checkpoint)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f'test: {error}')
     if args.out and args.out_item == 'pred':
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(args.out)))
     metrics = runner.test()
-    if args.out and args.out_item == 'metrics':
+    if args.out and args.out_item == 'metrics' and is_main_process():
         mmengine.dump(metrics, args.out)
 
 

@@ -5,11 +5,15 @@ bash tools/dist_train.sh configs/aekt/aekt_r34_r18_imagenet.py 8
 """
 
 import argparse
+import os
 import sys
+
+from mmengine.config import Config
 
 from aekt_mm.engine.launching import (
     add_shared_arguments,
     build_runner,
+    check_files,
     load_config,
     resume_point,
 )
@@ -50,8 +54,15 @@ def main() -> None:
     args = parse_args()
     try:
         cfg = load_config(args)
+        configure(cfg, args)
+        check_files(cfg, 'train_dataloader', 'val_dataloader')
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'train: {error}')
+    build_runner(cfg).train()
+
+
+def configure(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply the arguments of training alone."""
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
@@ -59,23 +70,25 @@ def main() -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
-            sys.exit('--auto-scale-lr: the config does not say auto_scale_lr.base_batch_size')
+            raise ValueError('--auto-scale-lr: the config says no auto_scale_lr.base_batch_size')
         cfg.auto_scale_lr.enable = True
     if args.no_persistent_workers:
-        cfg.train_dataloader.persistent_workers = False
+        for loader in ('train_dataloader', 'val_dataloader'):
+            if cfg.get(loader) is not None:
+                cfg[loader].persistent_workers = False
     randomness = cfg.setdefault('randomness', {})
     if args.seed is not None:
         randomness['seed'] = args.seed
     if args.deterministic:
         randomness['deterministic'] = True
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # torch asks for it on a GPU
     if args.cached_teacher is not None:
         if 'teacher' not in cfg.model:
-            sys.exit('train: --cached-teacher: the model of this recipe has no teacher')
+            raise ValueError('--cached-teacher: the model of this recipe has no teacher')
         cfg.model.teacher = dict(
             type='CachedTeacher', cache=args.cached_teacher, online=cfg.model.teacher
         )
     resume_point(cfg, args.resume)
-    build_runner(cfg).train()
 
 
 if __name__ == '__main__':

@@ -68,14 +68,23 @@ class ArrayDataset(Dataset):
 
         Returns:
             ``inputs`` (N, H, W, 3) uint8 and ``data_samples``, a :class:`BatchSample`.
+
+        Raises:
+            ValueError: If the views are not one.
         """
-        viewed = isinstance(keys[0], ViewKey)
-        index = torch.tensor([key.sample for key in keys] if viewed else list(keys))
-        samples = BatchSample(metainfo=dict(sample_idx=index.numpy()), gt_label=self.labels[index])
+        first, index = keys[0], keys
+        viewed = isinstance(first, ViewKey)
         if viewed:
-            samples.set_metainfo(dict(view=keys[0].view))
-            samples.view_key = view_keys(keys[0].seed, keys[0].view, index)
-        return dict(inputs=self.images[index], data_samples=samples)
+            index = [key.sample for key in keys]
+            if any(key[:2] != first[:2] for key in keys):
+                raise ValueError('the samples of a batch must have one seed and be in one view')
+        index = torch.tensor(index)
+        labels = self.labels.index_select(0, index)
+        samples = BatchSample(metainfo=dict(sample_idx=index.numpy()), gt_label=labels)
+        if viewed:
+            samples.set_metainfo(dict(view=first.view))
+            samples.view_key = view_keys(first.seed, first.view, index)
+        return dict(inputs=self.images.index_select(0, index), data_samples=samples)
 
     def __getitem__(self, key: ViewKey | int) -> dict:
         return self.__getitems__([key])

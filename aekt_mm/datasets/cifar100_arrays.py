@@ -35,40 +35,50 @@ class CIFAR100Arrays(ArrayDataset):
     def __init__(self, data_root: str | Path, split: str) -> None:
         if split not in COUNTS:
             raise ValueError(f'split must be one of {tuple(COUNTS)}, but is {split!r}')
-        folder = Path(data_root) / 'cifar-100-python'
-        entry, meta = _read(folder / split), _read(folder / 'meta')
-        try:
-            pixels, labels = entry['data'], np.asarray(entry['fine_labels'])
-            classes = meta['fine_label_names']
-        except (KeyError, TypeError) as error:
-            raise ValueError(f'{folder} is not CIFAR-100: it has no {error}') from error
+        path = Path(data_root) / 'cifar-100-python' / split
+        entry, meta = _read(path), _read(path.with_name('meta'))
         count = COUNTS[split]
+
+        pixels = entry.get('data')
         if getattr(pixels, 'shape', None) != (count, 3072) or pixels.dtype != np.uint8:
+            raise ValueError(f'{path} is not CIFAR-100: its data is not {count}x3072 uint8')
+        classes = meta.get('fine_label_names')
+        if not isinstance(classes, list) or len(classes) != 100:
             raise ValueError(
-                f'{folder / split} is not CIFAR-100: its data is not {count}x3072 uint8'
+                f'{path.with_name("meta")} is not of CIFAR-100: its fine_label_names are not 100'
             )
-        if len(classes) != 100 or not np.array_equal(
-            np.bincount(labels, minlength=100), np.full(100, count // 100)
-        ):
+        try:
+            labels = np.asarray(entry.get('fine_labels'))
+            images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+            super().__init__(images, labels, classes)
+        except ValueError as error:
+            raise ValueError(f'{path} is not CIFAR-100: {error}') from error
+        if not (self.labels.bincount(minlength=100) == count // 100).all():
             raise ValueError(
-                f'{folder / split} is not CIFAR-100: each of 100 classes should have '
-                f'{count // 100} images'
+                f'{path} is not CIFAR-100: not each of its classes has {count // 100} images'
             )
-        images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        super().__init__(images, labels, classes)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Builds numpy arrays and nothing else."""
+    """Builds numpy arrays, with what each version of numpy calls for, and nothing else."""
 
-    ALLOWED = frozenset({'_reconstruct', 'ndarray', 'dtype', '_frombuffer', 'scalar'})
+    ALLOWED = frozenset(
+        {('numpy', 'ndarray'), ('numpy', 'dtype'), ('_codecs', 'encode')}
+        | {
+            (f'numpy.{core}.{module}', name)
+            for core in ('core', '_core')
+            for module, name in (
+                ('multiarray', '_reconstruct'),
+                ('multiarray', 'scalar'),
+                ('numeric', '_frombuffer'),
+            )
+        }
+    )
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split('.')[0] == 'numpy' and name in self.ALLOWED:
-            return super().find_class(module, name)
-        if (module, name) == ('_codecs', 'encode'):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f'it asks for {module}.{name}, which was refused')
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which was refused')
+        return super().find_class(module, name)
 
 
 def _read(path: Path) -> dict:
@@ -79,6 +89,9 @@ def _read(path: Path) -> dict:
             f'{path.parent.parent}'
         )
     try:
-        return _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding='latin1').load()
+        content = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding='latin1').load()
     except Exception as error:
         raise ValueError(f'{path} can not be read as CIFAR-100: {error}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} is not CIFAR-100: it is no dict, but {type(content).__name__}')
+    return {key.decode() if isinstance(key, bytes) else key: content[key] for key in content}

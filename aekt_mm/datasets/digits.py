@@ -12,8 +12,7 @@ class Digits(ArrayDataset):
     """The 1,797 test images of the UCI optical recognition of handwritten digits data set.
 
     8x8 pixels of 17 grey levels, stretched to [0, 255] and repeated in three channels. As in
-    scikit-learn's own example the first half is for training, the second, written by other
-    people, for testing.
+    scikit-learn's own example the first half is for training, the second for testing.
 
     Args:
         split: 'train' (898 images) or 'test' (899).

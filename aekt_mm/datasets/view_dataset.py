@@ -14,15 +14,23 @@ class ViewDataset(Dataset):
     Under it RandomResizedCrop, RandAugment, ColorJitter and whatever else draws from Python's,
     numpy's or torch's global generators gives the same images for any number of workers and ranks
     and after a resume. To be used with a :class:`ViewSampler`; a sample taken by its plain index
-    draws as the wrapped dataset does.
+    draws as the wrapped dataset does. Where batches are mixed,
+    :class:`~aekt_mm.models.ViewPreprocessor` does it.
+
+    A data sample gets the meta fields ``sample_idx`` and ``view`` and the data field ``view_key``,
+    (1,) int64.
 
     Args:
-        dataset: An mmpretrain dataset with a pipeline, or its config.
+        dataset: An mmpretrain dataset with a pipeline that ends in ``PackInputs``, or its config.
     """
 
     def __init__(self, dataset: dict | Dataset) -> None:
         self.dataset = build(DATASETS, dataset) if isinstance(dataset, dict) else dataset
-        self.metainfo = self.dataset.metainfo
+
+    @property
+    def metainfo(self) -> dict:
+        """The wrapped dataset's."""
+        return self.dataset.metainfo
 
     def full_init(self) -> None:
         """Load the annotations, as MMEngine asks a dataset to."""
@@ -34,8 +42,9 @@ class ViewDataset(Dataset):
     def __getitem__(self, key: ViewKey | int) -> dict:
         if not isinstance(key, ViewKey):
             return self.dataset[key]
-        number = view_keys(key.seed, key.view, torch.tensor([key.sample])).item()
-        with seeded(number):
+        number = view_keys(key.seed, key.view, torch.tensor([key.sample]))
+        with seeded(number.item()):
             item = self.dataset[key.sample]
         item['data_samples'].set_metainfo(dict(sample_idx=key.sample, view=key.view))
+        item['data_samples'].view_key = number
         return item

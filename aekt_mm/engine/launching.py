@@ -2,18 +2,42 @@
 
 import argparse
 import difflib
+import inspect
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.distributed
 from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from .checkpoints import latest_whole_checkpoint, use_restricted_loading
+from .checkpoints import latest_whole_checkpoint, use_restricted_loading, write_whole_files
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+#: What a config need not have for an option to set it: MMEngine's Runner asks for it by name.
+RUNNER_OPTIONS = (
+    *inspect.signature(Runner).parameters,
+    'activation_checkpointing',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+)
+
+#: Where the data come from that recipes look for in a folder of this name.
+DATA_SOURCES = {
+    'cifar100': 'https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz',
+    'food-101': 'https://data.vision.ee.ethz.ch/cvl/food-101.tar.gz',
+    'imagenet': 'https://image-net.org/download-images (as {train,val}/CLASS/IMAGE.JPEG)',
+    'tiny-imagenet-200': 'http://cs231n.stanford.edu/tiny-imagenet-200.zip',
+}
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,9 +75,11 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(loader) is not None:
-            # mmpretrain's tools default to this collation
+            # the defaults of mmpretrain's tools, where they are possible
             cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
-            cfg[loader].pin_memory = not args.no_pin_memory and torch.cuda.is_available()
+            cfg[loader].setdefault('persistent_workers', bool(cfg[loader].get('num_workers')))
+            pin = cfg[loader].get('pin_memory', True) and torch.cuda.is_available()
+            cfg[loader].pin_memory = pin and not args.no_pin_memory
     return cfg
 
 
@@ -61,28 +87,72 @@ def check_options(cfg: Config, options: dict) -> None:
     """Refuse overrides of what the config does not have, which are misspelt.
 
     Only the last part of an option's name may be new, since a component may have options that the
-    config leaves at their defaults; the component then refuses what it does not know.
+    config leaves at their defaults; the component then refuses what it does not know. An option
+    without a dot may also be one of MMEngine's Runner.
 
     Raises:
         ValueError: Naming the option and what comes closest to it.
     """
     for option in options:
-        *path, last = option.split('.')
+        parts = option.split('.')
         place = cfg._cfg_dict
-        for depth, part in enumerate(path or [last]):
-            known = list(place) if isinstance(place, dict) else list(map(str, range(len(place))))
+        for depth, part in enumerate(parts):
+            where = '.'.join(parts[:depth]) or 'the config'
+            if not isinstance(place, dict | list | tuple):
+                raise ValueError(f'--cfg-options {option}: {where} is {place!r}, without parts')
+            known = list(place) if isinstance(place, dict) else [str(i) for i in range(len(place))]
+            if depth == 0:
+                known += RUNNER_OPTIONS
+            elif depth == len(parts) - 1 and isinstance(place, dict):
+                break  # may be new
             if part not in known:
-                close = difflib.get_close_matches(part, known, n=1) or known
-                where = '.'.join(path[:depth]) or 'the config'
-                raise ValueError(
-                    f'--cfg-options {option}: {where} has no {part!r}; did you mean '
-                    f'{" or ".join(close)}?'
-                )
-            place = place[part] if isinstance(place, dict) else place[int(part)]
-            if depth + 1 < len(path) and not isinstance(place, dict | list | tuple):
-                raise ValueError(
-                    f'--cfg-options {option}: {".".join(path[: depth + 1])} is no dict'
-                )
+                close = difflib.get_close_matches(part, known, n=1)
+                hint = f'did you mean {close[0]}?' if close else f'it has {", ".join(known)}'
+                raise ValueError(f'--cfg-options {option}: {where} has no {part!r}; {hint}')
+            place = place.get(part, {}) if isinstance(place, dict) else place[int(part)]
+
+
+def check_files(cfg: Config, *loaders: str) -> None:
+    """Check that what a run reads is there, before anything is built.
+
+    Args:
+        cfg: Of the run.
+        *loaders: The names of its dataloaders.
+
+    Raises:
+        FileNotFoundError: If a dataset's folder, the teacher's weights or the checkpoint to
+            continue from is missing; the message says how to get it, where that is known.
+    """
+    for loader in loaders:
+        dataset = (cfg.get(loader) or {}).get('dataset', {})
+        dataset = dataset.get('dataset', dataset)  # what a ViewDataset wraps
+        root = dataset.get('data_root')
+        if _missing(root, Path.is_dir):
+            source = DATA_SOURCES.get(Path(root).name)
+            get = f'get it from {source} or ' if source else ''
+            raise FileNotFoundError(
+                f'{dataset.type} was looked for in {root}, which is not there: {get}set '
+                f'{loader}.dataset.data_root'
+            )
+    checkpoint = (cfg.model.get('teacher') or {}).get('checkpoint')
+    if _missing(checkpoint, Path.is_file):
+        recipe = f'{Path(checkpoint).parent.name}.py'
+        known = next(Path(cfg.filename).resolve().parents[1].glob(f'*/{recipe}'), None)
+        get = f'train it with tools/train.py {_relative(known)} or ' if known else ''
+        raise FileNotFoundError(
+            f"the teacher's weights were looked for in {checkpoint}, which is not there: {get}set "
+            'model.teacher.checkpoint'
+        )
+    if _missing(cfg.get('load_from'), Path.is_file):
+        raise FileNotFoundError(f'there is no checkpoint {cfg.load_from}')
+
+
+def _missing(path: str | None, is_there: Callable[[Path], bool]) -> bool:
+    return path is not None and '://' not in path and not is_there(Path(path).expanduser())
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -92,15 +162,17 @@ def build_runner(cfg: Config) -> Runner:
     before the process group exists, and wraps the model for one. On a CPU both are done here.
     """
     use_restricted_loading()
-    if cfg.launcher != 'none' and not torch.cuda.is_available():
-        _init_gloo(cfg.launcher)
-        wrapper = dict(
-            type='MMDistributedDataParallel',
-            device_ids=None,
-            broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False),
-        )
-        cfg.setdefault('model_wrapper_cfg', wrapper)
+    write_whole_files()
+    launcher = cfg.get('launcher', 'none')
+    if launcher != 'none' and not torch.cuda.is_available():
+        _init_gloo(launcher)
+        cfg.model_wrapper_cfg = {
+            'type': 'MMDistributedDataParallel',
+            'broadcast_buffers': False,
+            'find_unused_parameters': cfg.get('find_unused_parameters', False),
+            **(cfg.get('model_wrapper_cfg') or {}),
+            'device_ids': None,
+        }
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
@@ -111,9 +183,9 @@ def _init_gloo(launcher: str) -> None:
         return
     if launcher == 'slurm':
         os.environ.setdefault('MASTER_PORT', '29500')
-        os.environ.setdefault(
-            'MASTER_ADDR', os.environ.get('SLURM_LAUNCH_NODE_IPADDR', '127.0.0.1')
-        )
+        nodes = ['scontrol', 'show', 'hostname', os.environ['SLURM_NODELIST']]
+        if 'MASTER_ADDR' not in os.environ:
+            os.environ['MASTER_ADDR'] = subprocess.check_output(nodes, text=True).split()[0]
         os.environ['RANK'] = os.environ['SLURM_PROCID']
         os.environ['LOCAL_RANK'] = os.environ['SLURM_LOCALID']
         os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
@@ -127,7 +199,12 @@ def _init_gloo(launcher: str) -> None:
 
 def resume_point(cfg: Config, resume: str | None) -> None:
     """Set where a run continues: at a checkpoint, or with 'auto' at the newest whole one."""
+    if resume is None and cfg.get('resume') and cfg.get('load_from') is None:
+        resume = 'auto'  # as MMEngine does it
     if resume is None:
         return
-    cfg.resume = True
-    cfg.load_from = latest_whole_checkpoint(cfg.work_dir) if resume == 'auto' else resume
+    point = latest_whole_checkpoint(cfg.work_dir) if resume == 'auto' else resume
+    if point is None:
+        print_log(f'{cfg.work_dir} has nothing to resume from: the run starts anew', 'current')
+    cfg.resume = point is not None
+    cfg.load_from = point or cfg.get('load_from')

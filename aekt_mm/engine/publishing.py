@@ -4,6 +4,7 @@ import inspect
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from aekt_mm.models import backbones
 from aekt_mm.models.checkpoints import load_restricted
-from aekt_mm.models.classifiers import num_classes, output_layers, trial_images
+from aekt_mm.models.classifiers import num_classes, output_layers, read_classifier, trial_images
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.registry import MODELS, SCOPE, build
 
@@ -53,6 +54,8 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
     if 'teacher' in cfg.model:
         cfg.model.teacher = None  # predicts without it
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    if isinstance(cfg.model.get('student'), str):
+        cfg.model.student = read_classifier(cfg.model.student)
     model = build(MODELS, cfg.model).eval()
     _load_all(model, state, checkpoint)
     student = model.student if isinstance(model, LogitDistiller) else model
@@ -109,15 +112,15 @@ def _fold_connector(distiller: LogitDistiller) -> None:
 
 def _plain_config(cfg: Config, student: nn.Module) -> tuple[str, Path | None]:
     """Return the text of the published config, and the backbone's definition where it is ours."""
-    model = cfg.model.get('student', cfg.model).copy()
-    preprocessor = dict(cfg.model.data_preprocessor or {})
+    model = _unscoped(cfg.model.get('student', cfg.model))
+    preprocessor = _unscoped(cfg.model.data_preprocessor or model.get('data_preprocessor') or {})
     if preprocessor.get('type') == 'BatchPreprocessor':
         # trained on arrays in RGB; from now on images come from files, which mmcv reads as BGR
         preprocessor = {k: preprocessor[k] for k in ('mean', 'std')} | {'to_rgb': True}
     preprocessor['type'] = 'ClsDataPreprocessor'
-    model.data_preprocessor = preprocessor
+    model['data_preprocessor'] = preprocessor
 
-    pipeline = cfg.get('test_pipeline', [])
+    pipeline = _unscoped(cfg.get('test_pipeline', []))
     plain = Config(
         dict(
             default_scope='mmpretrain',
@@ -131,6 +134,16 @@ def _plain_config(cfg: Config, student: nn.Module) -> tuple[str, Path | None]:
         return plain.dump(), None
     definition = Path(inspect.getfile(backbone))
     return IMPORT_BACKBONE.format(module=definition.stem) + plain.dump(), definition
+
+
+def _unscoped(part: Any) -> Any:
+    """Copy a config without mentions of this project's scope, which is not there any more."""
+    if isinstance(part, dict):
+        found = {key: _unscoped(value) for key, value in part.items()}
+        return {key: value for key, value in found.items() if (key, value) != ('_scope_', SCOPE)}
+    if isinstance(part, list | tuple):
+        return type(part)(map(_unscoped, part))
+    return part.removeprefix(f'{SCOPE}.') if isinstance(part, str) else part
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

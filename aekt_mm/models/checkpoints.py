@@ -67,17 +67,16 @@ def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
     try:
         with torch.serialization.safe_globals(MMENGINE_GLOBALS):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        refused = re.search(r'GLOBAL (\S+)', str(error))
+    except Exception as error:  # a damaged pickle raises whatever it stumbles over
+        refused = re.search(r'GLOBAL (\S+)|asks for (attribute .*)', str(error))
         if refused:
             raise ValueError(
-                f'{path} was refused: it asks for {refused[1]}, and loading it would run code that '
-                'came with the file. Nothing was run. Where you trust its author, save its '
-                'state_dict alone'
+                f'{path} was refused: it asks for {refused[1] or refused[2]}, and loading it would '
+                'run code that came with the file. Nothing was run. Where you trust its author, '
+                'save its state_dict alone'
             ) from error
-        raise ValueError(f'{path} is not a checkpoint of torch: {error}') from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f'{path} is truncated or not a checkpoint of torch: {error}') from error
+        # torch's own message, which the cause has, advises to load it unrestricted
+        raise ValueError(f'{path} is truncated, damaged or not a checkpoint of torch') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} holds {type(checkpoint).__name__} where a dict was expected')
     return checkpoint

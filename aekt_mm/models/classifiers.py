@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 
 from aekt_mm.registry import MODELS, build
@@ -28,13 +28,10 @@ def build_classifier(spec: dict | str | Path | nn.Module) -> tuple[nn.Module, di
     Raises:
         FileNotFoundError: If the config file does not exist.
         TypeError: If ``spec`` is none of these.
+        ValueError: If the config file defines no model.
     """
     if isinstance(spec, str | Path):
-        config = Config.fromfile(_config_file(str(spec)))
-        if 'model' not in config:
-            raise ValueError(f'the config {spec} defines no `model`')
-        spec = config.model
-        spec.setdefault('data_preprocessor', config.get('data_preprocessor'))
+        spec = read_classifier(spec)
     if isinstance(spec, dict):
         return build(MODELS, spec), spec.get('data_preprocessor')
     if callable(spec):
@@ -43,6 +40,23 @@ def build_classifier(spec: dict | str | Path | nn.Module) -> tuple[nn.Module, di
         'a classifier is a config dict, the path of a config file, or a callable from images to '
         f'logits, but got {type(spec).__name__}: {spec!r}'
     )
+
+
+def read_classifier(path: str | Path) -> ConfigDict:
+    """Return the model of a config file, with its data preprocessor in it.
+
+    Args:
+        path: As for :func:`build_classifier`.
+
+    Raises:
+        FileNotFoundError: If the config file does not exist.
+        ValueError: If it defines no model.
+    """
+    config = Config.fromfile(_config_file(str(path)))
+    if 'model' not in config:
+        raise ValueError(f'the config {path} defines no `model`')
+    config.model.setdefault('data_preprocessor', config.get('data_preprocessor'))
+    return config.model
 
 
 def _config_file(spec: str) -> str:

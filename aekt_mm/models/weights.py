@@ -54,12 +54,12 @@ def load_weights(model: nn.Module, source: str) -> None:
     checkpoint = load_restricted(_resolve(source))
     state = next((checkpoint[k] for k in STATE_KEYS if isinstance(checkpoint.get(k), dict)), None)
     state = {k: v for k, v in (state or checkpoint).items() if isinstance(v, Tensor)}
-    if any(key.startswith('student.') for key in state):
+    wanted = model.state_dict()
+    if _distilled(state) and not _distilled(wanted):
         raise ValueError(
             f'{source} is the checkpoint of a distillation run, with a student and perhaps a '
             'connector in it: tools/publish_student.py makes a classifier of it'
         )
-    wanted = model.state_dict()
     candidates = [{rename(k): v for k, v in state.items()} for rename in LAYOUTS]
     fitting = min(candidates, key=lambda found: len(_misfits(wanted, found)))
     misfits = _misfits(wanted, fitting)
@@ -80,6 +80,10 @@ def _resolve(source: str) -> str:
     if name.lower() not in urls:
         raise ValueError(f'torchvision has no weights {name!r}: it has {sorted(urls)}')
     return urls[name.lower()]
+
+
+def _distilled(state: dict[str, Tensor]) -> bool:
+    return any(name.startswith('student.') for name in state)
 
 
 def _misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:

@@ -1,6 +1,7 @@
 """The labels of a whole batch."""
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -30,14 +31,21 @@ class BatchSample(DataSample):
     def __getitem__(self, index: int) -> DataSample:
         if not -len(self) <= index < len(self):
             raise IndexError(f'sample {index} of a batch of {len(self)}')
-        sample = DataSample()
-        sample.gt_label = self.gt_label[index].reshape(1)
-        if 'gt_score' in self:
-            sample.gt_score = self.gt_score[index]
-        return sample
+        score = self.gt_score[index] if 'gt_score' in self else None
+        return _sample(self.gt_label[index].reshape(1), score)
 
     def __iter__(self) -> Iterator[DataSample]:
-        return (self[index] for index in range(len(self)))
+        # heads iterate in every step: taking all labels apart at once is what costs least
+        scores = self.gt_score if 'gt_score' in self else repeat(None)
+        return map(_sample, self.gt_label[:, None].unbind(), scores)
+
+
+def _sample(label: Tensor, score: Tensor | None) -> DataSample:
+    sample = DataSample()
+    sample.gt_label = label
+    if score is not None:
+        sample.gt_score = score
+    return sample
 
 
 def batch_views(data_samples: Sequence[DataSample]) -> tuple[int, np.ndarray, Tensor]:
@@ -54,6 +62,24 @@ def batch_views(data_samples: Sequence[DataSample]) -> tuple[int, np.ndarray, Te
     samples = np.array([sample.sample_idx for sample in data_samples])
     labels = torch.cat([sample.gt_label for sample in data_samples])
     return data_samples[0].view, samples, labels
+
+
+def batch_key(data_samples: Sequence[DataSample]) -> int:
+    """Return what the randomness of a batch as a whole is drawn from: its first sample's view.
+
+    Args:
+        data_samples: N samples, or a batch of them in one.
+
+    Raises:
+        TypeError: If they are in no view.
+    """
+    first = data_samples if isinstance(data_samples, BatchSample) else data_samples[0]
+    if 'view_key' not in first:
+        raise TypeError(
+            'augmentation is drawn from views, but the batch has none: set '
+            "sampler=dict(type='ViewSampler') in train_dataloader"
+        )
+    return int(first.view_key[0])
 
 
 def batch_target(data_samples: Sequence[DataSample]) -> Tensor:

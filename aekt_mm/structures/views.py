@@ -8,6 +8,7 @@ ranks, after a resume, and when a teacher's logits for it were computed long ago
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,39 +28,37 @@ class ViewKey(NamedTuple):
     sample: int
 
 
-def view_keys(seed: int, view: Tensor | int, sample: Tensor) -> Tensor:
+def view_keys(seed: int, view: int, sample: Tensor) -> Tensor:
     """Hash views to the numbers that their randomness is drawn from.
 
     Args:
-        seed: The run's.
-        view: Scalar or (N,) int64.
+        seed: The run's, within int64.
+        view: The number of the view.
         sample: Indices in the dataset, (N,) int64.
 
     Returns:
         (N,) int64, the same on every device.
     """
-    key = _mix(torch.as_tensor(seed, dtype=torch.int64, device=sample.device))
-    return _mix(_mix(key ^ view) ^ sample)
+    return _mix(_hash(seed, view) ^ sample)
 
 
-def draw(keys: Tensor, number: int) -> Tensor:
-    """Return each view's draw of this number, uniform in [0, 1).
+def draw(keys: Tensor, count: int) -> Tensor:
+    """Return the first draws of each view, all independent and uniform in [0, 1).
 
     Args:
         keys: (N,) int64 from :func:`view_keys`.
-        number: Which draw: draws of different numbers are independent.
+        count: How many of each view.
 
     Returns:
-        (N,) float64.
+        (count, N) float64, multiples of 2^-53, the same on every device.
 
     Examples:
-        >>> keys = view_keys(0, 3, torch.arange(4))
-        >>> torch.equal(draw(keys, 0)[2:], draw(keys[2:], 0))
+        >>> keys = view_keys(seed=0, view=3, sample=torch.arange(4))
+        >>> torch.equal(draw(keys, 2)[:, 1:], draw(keys[1:], 2))
         True
     """
-    offset = ((number + 1) * GOLDEN + 2**63) % 2**64 - 2**63  # wrapped to a signed integer
-    mixed = _mix(keys + offset)
-    return _shift_right(mixed, 11).double() * 2.0**-53
+    steps = torch.arange(1, count + 1, device=keys.device)[:, None]
+    return _shift_right(_mix(keys + steps * GOLDEN), 11).double() * 2.0**-53
 
 
 @contextmanager
@@ -79,6 +78,12 @@ def seeded(key: int) -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+
+
+@lru_cache
+def _hash(seed: int, view: int) -> int:
+    """All samples of an epoch share it."""
+    return _mix(_mix(torch.tensor(seed)) ^ view).item()
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -1,33 +1,53 @@
-"""Which view of which sample comes next."""
+"""Keys: a new view each epoch, in MMEngine's order, shared out among ranks."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mmengine.dataset import DefaultSampler
 
 from aekt_mm.datasets import ViewSampler
 from aekt_mm.structures import ViewKey
 
 
-@pytest.mark.parametrize('shuffle', [True, False])
-@pytest.mark.parametrize('epoch', [0, 5])
-def test_the_order_is_mmengines(shuffle, epoch):
-    ours, theirs = (
-        kind(range(20), shuffle=shuffle, seed=3) for kind in (ViewSampler, DefaultSampler)
-    )
-    ours.set_epoch(epoch)
-    theirs.set_epoch(epoch)
-    assert list(ours) == [ViewKey(3, epoch, sample) for sample in theirs]
+def keys(sampler, epoch):
+    sampler.set_epoch(epoch)
+    return list(sampler)
 
 
-def test_views_come_again_in_turn():
-    sampler = ViewSampler(range(5), seed=0, num_views=3)
-    views = []
-    for epoch in range(7):
-        sampler.set_epoch(epoch)
-        views.append(next(iter(sampler)).view)
-    assert views == [0, 1, 2, 0, 1, 2, 0]
+@given(
+    length=st.integers(1, 30),
+    epoch=st.integers(0, 20),
+    views=st.none() | st.integers(1, 5),
+    shuffle=st.booleans(),
+)
+def test_the_order_is_mmengines_and_the_view_is_the_epoch(length, epoch, views, shuffle):
+    options = dict(shuffle=shuffle, seed=3)
+    found = keys(ViewSampler(range(length), num_views=views, **options), epoch)
+    order = keys(DefaultSampler(range(length), **options), epoch)
+    view = epoch if views is None else epoch % views
+    assert found == [ViewKey(seed=3, view=view, sample=sample) for sample in order]
 
 
-@pytest.mark.parametrize('views', [0, -1, 1.5, 'all'])
-def test_bad_number_of_views(views):
-    with pytest.raises(ValueError, match=f'at least 1 or None, but is {views!r}'):
-        ViewSampler(range(5), seed=0, num_views=views)
+@pytest.mark.parametrize('round_up', [True, False])
+def test_two_ranks_share_what_one_has(monkeypatch, round_up):
+    alone = keys(ViewSampler(range(7), seed=0), 4)
+    ranks = []
+    for rank in range(2):
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 2))
+        sampler = ViewSampler(range(7), seed=0, round_up=round_up)
+        ranks.append(keys(sampler, 4))
+        assert len(sampler) == len(ranks[-1])
+    assert ranks[0] == alone[0::2]
+    assert ranks[1][:3] == alone[1::2]
+    assert ranks[1][3:] == (alone[:1] if round_up else [])  # to as many as the other has
+
+
+def test_by_default_the_seed_is_the_same_on_all_ranks(monkeypatch):
+    monkeypatch.setattr('mmengine.dataset.sampler.sync_random_seed', lambda: 123)
+    assert keys(ViewSampler(range(2), shuffle=False), 0)[1] == ViewKey(123, 0, 1)
+
+
+@pytest.mark.parametrize('views', [0, -1, 1.5, '2'])
+def test_another_number_of_views_is_refused(views):
+    with pytest.raises(ValueError, match=f'num_views must be .*, but is {views!r}'):
+        ViewSampler(range(3), num_views=views)

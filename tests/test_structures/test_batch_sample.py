@@ -1,59 +1,119 @@
-"""A batch of labels in one is a list of mmpretrain's data samples."""
+"""A batch's labels in one object are, to heads and metrics, a list of samples."""
 
+import copy
+import pickle
+
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmpretrain.evaluation import Accuracy
+from mmpretrain.models import LinearClsHead
 from mmpretrain.structures import DataSample
 
-from aekt_mm.registry import MODELS
-from aekt_mm.structures import BatchSample, batch_target, batch_views
+from aekt_mm.structures import BatchSample, batch_key, batch_target, batch_views
 
-HEAD = dict(type='LinearClsHead', num_classes=5, in_channels=8)
-
-
-@pytest.fixture
-def batch():
-    labels = torch.tensor([3, 0, 4, 3])
-    return BatchSample(
-        metainfo=dict(sample_idx=torch.tensor([9, 2, 5, 7]).numpy(), view=6), gt_label=labels
-    )
+LABELS = torch.tensor([3, 1, 4, 1, 5])
+SHARES = torch.rand(5, 6, generator=torch.Generator().manual_seed(0)).softmax(1)
+INDICES = np.array([10, 20, 30, 40, 50])
 
 
-def listed(batch):
-    samples = [
-        DataSample(metainfo=dict(sample_idx=int(index), view=batch.view)).set_gt_label(label)
-        for index, label in zip(batch.sample_idx, batch.gt_label)
-    ]
-    if 'gt_score' in batch:
-        for sample, score in zip(samples, batch.gt_score):
-            sample.set_gt_score(score)
+def batch(**fields):
+    return BatchSample(metainfo=dict(sample_idx=INDICES, view=7), gt_label=LABELS, **fields)
+
+
+def separate(**fields):
+    samples = []
+    for row, label in enumerate(LABELS):
+        meta = dict(sample_idx=int(INDICES[row]), view=7)
+        sample = DataSample(metainfo=meta).set_gt_label(label)
+        for name, values in fields.items():
+            sample.set_field(values[row], name)
+        samples.append(sample)
     return samples
 
 
-@pytest.mark.parametrize('soft', [False, True])
-def test_heads_and_metrics_take_it(batch, soft):
-    if soft:
-        batch.gt_score = torch.rand(4, 5).softmax(1)
-    head = MODELS.build(HEAD)
-    features = (torch.randn(4, 8),)
-    ours, theirs = head.loss(features, batch), head.loss(features, listed(batch))
-    torch.testing.assert_close(ours['loss'], theirs['loss'])
-    torch.testing.assert_close(batch_target(batch), batch_target(listed(batch)))
+@pytest.mark.parametrize('fields', [{}, dict(gt_score=SHARES)])
+def test_is_a_sequence_of_data_samples(fields):
+    samples, expected = batch(**fields), separate(**fields)
+    assert len(samples) == len(list(samples)) == 5
+    for row, (iterated, sample) in enumerate(zip(samples, expected)):
+        for ours in (iterated, samples[row], samples[row - 5]):
+            assert type(ours) is DataSample
+            assert ours.keys() == sample.keys()
+            for name, value in sample.items():
+                assert torch.equal(ours.get(name), value)
+
+
+@pytest.mark.parametrize('index', [5, -6])
+def test_there_is_no_sample_beyond(index):
+    with pytest.raises(IndexError, match=f'sample {index} of a batch of 5'):
+        batch()[index]
+
+
+def test_an_empty_batch_has_no_samples():
+    assert list(BatchSample(gt_label=LABELS[:0])) == []
+
+
+def test_tensors_move_and_meta_fields_stay():
+    moved = batch(gt_score=SHARES).to('meta')
+    assert type(moved) is BatchSample
+    assert moved.gt_label.is_meta and moved.gt_score.is_meta
+    assert moved.view == 7 and np.array_equal(moved.sample_idx, INDICES)
+
+
+@pytest.mark.parametrize('duplicate', [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_survives_copies(duplicate):
+    copied = duplicate(batch(gt_score=SHARES))
+    assert type(copied) is BatchSample
+    assert torch.equal(copied.gt_label, LABELS) and torch.equal(copied.gt_score, SHARES)
+    assert copied.view == 7
+
+
+@pytest.mark.parametrize(
+    ('loss', 'fields'),
+    [
+        (dict(type='CrossEntropyLoss'), {}),
+        (dict(type='LabelSmoothLoss', label_smooth_val=0.1), {}),
+        (dict(type='CrossEntropyLoss', use_soft=True), dict(gt_score=SHARES)),
+    ],
+)
+def test_heads_see_no_difference(loss, fields):
+    head = LinearClsHead(num_classes=6, in_channels=2, loss=loss)
+    logits = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
+    losses = [
+        head._get_loss(logits, samples)['loss'] for samples in (batch(**fields), separate(**fields))
+    ]
+    assert torch.equal(*losses)
+    if loss['type'] == 'CrossEntropyLoss':
+        assert torch.allclose(losses[0], F.cross_entropy(logits, fields.get('gt_score', LABELS)))
+
+    predictions = head._get_predictions(logits, batch(**fields))
+    assert [sample.pred_label.item() for sample in predictions] == logits.argmax(1).tolist()
+    assert [sample.gt_label.item() for sample in predictions] == LABELS.tolist()
     metric = Accuracy()
-    metric.process(None, [sample.to_dict() for sample in head.predict(features, batch)])
-    right = head(features).argmax(1) == batch.gt_label
-    assert metric.evaluate(4)['accuracy/top1'] == pytest.approx(right.float().mean().item() * 100)
+    metric.process(None, [sample.to_dict() for sample in predictions])
+    right = (logits.argmax(1) == LABELS).float().mean().item()
+    assert metric.evaluate(5)['accuracy/top1'] == pytest.approx(100 * right)
 
 
-def test_is_a_sequence(batch):
-    assert len(batch) == 4
-    assert [sample.gt_label.item() for sample in batch] == [3, 0, 4, 3]
-    assert batch[-1].gt_label.tolist() == [3]
-    with pytest.raises(IndexError, match='sample 4 of a batch of 4'):
-        batch[4]
+@pytest.mark.parametrize('samples', [batch(), separate()])
+def test_says_where_its_logits_are_kept(samples):
+    view, indices, labels = batch_views(samples)
+    assert view == 7
+    assert np.array_equal(indices, INDICES)
+    assert torch.equal(labels, LABELS)
 
 
-def test_views(batch):
-    for samples in (batch, listed(batch)):
-        view, index, labels = batch_views(samples)
-        assert (view, index.tolist(), labels.tolist()) == (6, [9, 2, 5, 7], [3, 0, 4, 3])
+@pytest.mark.parametrize('build', [batch, separate])
+def test_targets_are_labels_or_shares(build):
+    assert torch.equal(batch_target(build()), LABELS)
+    assert torch.equal(batch_target(build(gt_score=SHARES)), SHARES)
+
+
+@pytest.mark.parametrize('build', [batch, separate])
+def test_the_key_of_a_batch_is_that_of_its_first_sample(build):
+    keys = torch.tensor([-9, 1, 2, 3, 4])[:, None]
+    assert batch_key(build(view_key=keys)) == -9
+    with pytest.raises(TypeError, match=r"set sampler=dict\(type='ViewSampler'\)"):
+        batch_key(build())

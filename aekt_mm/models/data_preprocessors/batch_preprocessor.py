@@ -4,34 +4,38 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmpretrain.models import ClsDataPreprocessor
+from mmengine.model import BaseDataPreprocessor
+from mmpretrain.models import RandomBatchAugment
 from torch import Tensor
 
 from aekt_mm.registry import MODELS
-from aekt_mm.structures import BatchSample, draw, seeded
+from aekt_mm.structures import BatchSample, batch_key, draw, seeded
 
 
 @MODELS.register_module()
-class BatchPreprocessor(ClsDataPreprocessor):
+class BatchPreprocessor(BaseDataPreprocessor):
     """Crop, flip and normalise the batches of an :class:`~aekt_mm.datasets.ArrayDataset`.
 
     The standard augmentation of CIFAR (He et al., 2016, section 4.2): black borders, a random crop
-    of the original size, a random horizontal flip, each drawn from the sample's view. Batches
-    without views (validation) are only normalised. Images come out channels-last.
+    of the original size, a random horizontal flip, each drawn from the sample's view. Batches for
+    validation are only normalised. Images come out channels-last.
 
     Args:
         mean: Of R, G, B pixels in [0, 255].
         std: Of R, G, B pixels in [0, 255].
         crop_padding: Width of the border in pixels; 0 for no crop.
         flip: Whether to mirror half of the images.
-        num_classes: Number of classes, needed by ``batch_augments``.
         batch_augments: mmpretrain's batch augmentations (Mixup, CutMix), as in its
-            ``ClsDataPreprocessor``. They draw from the views of the batch: the same batch is mixed
-            in the same way, whoever loads it.
+            ``ClsDataPreprocessor``. A batch's mix is drawn from the view of its first sample, so
+            that it follows from which samples the batch has in which order, whoever loads it; with
+            another batch size or number of ranks there are other batches, and other mixes.
+        num_classes: Number of classes, which ``batch_augments`` needs.
 
     Raises:
         ValueError: If an option is out of its range.
     """
+
+    to_rgb = False  # arrays are RGB as they are; ClsDataPreprocessor's word for it
 
     def __init__(
         self,
@@ -39,16 +43,27 @@ class BatchPreprocessor(ClsDataPreprocessor):
         std: Sequence[float],
         crop_padding: int = 0,
         flip: bool = False,
-        num_classes: int | None = None,
         batch_augments: dict | None = None,
+        num_classes: int | None = None,
     ) -> None:
+        super().__init__(non_blocking=True)
+        for name, values in (('mean', mean), ('std', std)):
+            if len(values) != 3 or (name == 'std' and min(values) <= 0):
+                above = ' above 0' if name == 'std' else ''
+                raise ValueError(f'{name} must be three numbers{above}, but is {values!r}')
+            self.register_buffer(name, torch.tensor(values).float().view(3, 1, 1), False)
         if not isinstance(crop_padding, int) or crop_padding < 0:
             raise ValueError(
                 f'crop_padding must be a whole number of pixels, but is {crop_padding!r}'
             )
-        super().__init__(mean=mean, std=std, num_classes=num_classes, batch_augments=batch_augments)
+        if batch_augments is not None and num_classes is None:
+            raise ValueError('batch_augments needs num_classes, which is not set')
         self.crop_padding = crop_padding
         self.flip = flip
+        self.num_classes = num_classes
+        self.batch_augments = None
+        if batch_augments is not None:
+            self.batch_augments = RandomBatchAugment(**batch_augments)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare a batch.
@@ -59,39 +74,40 @@ class BatchPreprocessor(ClsDataPreprocessor):
             training: Whether to augment.
 
         Returns:
-            The same with ``inputs`` (N, 3, H, W) float32, channels-last.
+            The same with ``inputs`` (N, 3, H, W) float32, channels-last, and where classes are
+            mixed with their shares ``gt_score`` (N, C) in the samples.
 
         Raises:
             TypeError: If the batch comes from another kind of dataset, or is to be augmented and
                 has no views.
         """
-        images, samples = self.cast_data(data['inputs']), self.cast_data(data['data_samples'])
+        samples = data.get('data_samples')
         if not isinstance(samples, BatchSample):
             raise TypeError(
                 'BatchPreprocessor takes the whole batches of an ArrayDataset with '
                 f"collate_fn=dict(type='whole_batch'), but got {type(samples).__name__}"
             )
-        augment = training and (self.crop_padding or self.flip or self.batch_augments is not None)
-        if augment:
-            if 'view_key' not in samples:
-                raise TypeError(
-                    'BatchPreprocessor augments by views, but the batch has none: set '
-                    "sampler=dict(type='ViewSampler') in train_dataloader"
-                )
+        key = batch_key(samples) if training and self._augments else None
+        images, samples = self.cast_data(data['inputs']), self.cast_data(samples)
+        if key is not None:
             images = crop_and_flip(images, samples.view_key, self.crop_padding, self.flip)
         inputs = self._normalise(images)
-        if augment and self.batch_augments is not None:
+        if key is not None and self.batch_augments is not None:
             shares = F.one_hot(samples.gt_label, self.num_classes).float()
-            with seeded(samples.view_key[0].item()):
+            with seeded(key):
                 inputs, samples.gt_score = self.batch_augments(inputs, shares)
         return dict(inputs=inputs, data_samples=samples)
 
+    @property
+    def _augments(self) -> bool:
+        return bool(self.crop_padding or self.flip or self.batch_augments is not None)
+
     def _normalise(self, images: Tensor) -> Tensor:
         """Return (N, 3, H, W) float32, channels-last; a whole row of pixels is one vector."""
-        count, height, width, _ = images.shape
+        width = images.shape[2]
         mean, std = (buffer.flatten().repeat(width) for buffer in (self.mean, self.std))
-        inputs = images.reshape(count, height, width * 3).float().sub_(mean).div_(std)
-        return inputs.view(count, height, width, 3).permute(0, 3, 1, 2)
+        inputs = images.flatten(2).float().sub_(mean).div_(std)
+        return inputs.view(images.shape).permute(0, 3, 1, 2)
 
 
 def crop_and_flip(images: Tensor, keys: Tensor, padding: int, flip: bool) -> Tensor:
@@ -106,17 +122,22 @@ def crop_and_flip(images: Tensor, keys: Tensor, padding: int, flip: bool) -> Ten
     Returns:
         (N, H, W, 3) uint8.
     """
-    count, height, width, _ = images.shape
-    places, padded_width = 2 * padding + 1, width + 2 * padding
-    # a pixel and a spare byte are one 32-bit number, of which a gather moves many at a time
-    border = (0, 1, padding, padding, padding, padding)
-    pixels = F.pad(images, border).view(torch.int32).flatten(1)
-
-    top, left = ((draw(keys, number) * places).long()[:, None] for number in (0, 1))
-    rows = (torch.arange(height, device=images.device) + top) * padded_width
-    columns = torch.arange(width, device=images.device).expand(count, -1)
+    count, height, width, channels = images.shape
+    top, left, side = draw(keys, 3)
+    top, left = ((place * (2 * padding + 1)).long() for place in (top, left))
+    which = torch.arange(count, device=images.device)
     if flip:
-        columns = torch.where(draw(keys, 2)[:, None] < 0.5, columns.flip(1), columns)
-    window = (rows[:, :, None] + (columns + left)[:, None, :]).flatten(1)
-    crops = pixels.gather(1, window).view(torch.uint8)
-    return crops.view(count, height, width, 4)[..., :3]
+        # the mirror images come after the images, and what is cropped from the left of the one is
+        # on the right of the other
+        images = torch.cat([images, images.flip(2)])
+        mirrored = side < 0.5
+        which = which + count * mirrored
+        left = torch.where(mirrored, 2 * padding - left, left)
+    borders = (padding * channels, padding * channels, padding, padding)
+    pixels = F.pad(images.flatten(2), borders).view(-1, channels)
+
+    # rows are gathered whole, each by the number of its first pixel
+    row = (which * (height + 2 * padding) + top)[:, None] + torch.arange(height, device=keys.device)
+    first = (row * (width + 2 * padding) + left[:, None]).flatten()
+    rows = pixels.as_strided((len(pixels) - width + 1, width * channels), (channels, 1))
+    return rows.index_select(0, first).view(count, height, width, channels)

@@ -10,6 +10,7 @@ data_preprocessor = dict(
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,  # a batch is one indexing operation: a worker would only copy it
+    persistent_workers=False,
     collate_fn=dict(type='whole_batch'),
     sampler=dict(type='ViewSampler', shuffle=True),
     dataset=dict(type='CIFAR100Arrays', data_root='data/cifar100', split='train'),
@@ -17,6 +18,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=500,
     num_workers=0,
+    persistent_workers=False,
     collate_fn=dict(type='whole_batch'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='CIFAR100Arrays', data_root='data/cifar100', split='test'),

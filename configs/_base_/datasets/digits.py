@@ -6,6 +6,7 @@ data_preprocessor = dict(
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
+    persistent_workers=False,
     collate_fn=dict(type='whole_batch'),
     sampler=dict(type='ViewSampler', shuffle=True),
     dataset=dict(type='Digits', split='train'),
@@ -13,6 +14,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=899,
     num_workers=0,
+    persistent_workers=False,
     collate_fn=dict(type='whole_batch'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='Digits', split='test'),

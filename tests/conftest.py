@@ -1,0 +1,68 @@
+"""What tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mmcv
+import mmengine
+import mmpretrain
+import pytest
+import torch
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on what it ran; a report header would not be shown under -q."""
+    stack = (torch, mmengine, mmcv, mmpretrain)
+    versions = ', '.join(f'{package.__name__} {package.__version__}' for package in stack)
+    terminalreporter.write_line(f'on {versions}')
+
+
+@pytest.fixture
+def digits_recipe(tmp_path: Path) -> Config:
+    """The AEKT digits recipe for two epochs, with a small teacher whose weights are on disk."""
+    pytest.importorskip('sklearn')
+    from aekt_mm.models.classifiers import build_classifier
+
+    cfg = Config.fromfile(ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py')
+    cfg.work_dir = str(tmp_path / 'run')
+    cfg.launcher = 'none'
+    cfg.experiment_name = tmp_path.name  # runs of one name in one second would share a log
+    cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = cfg.param_scheduler.total_steps = 2
+    cfg.model.teacher.model.backbone.depth = 8
+    torch.manual_seed(1)
+    teacher, _ = build_classifier(cfg.model.teacher.model.copy())
+    cfg.model.teacher.checkpoint = str(tmp_path / 'teacher.pth')
+    torch.save(teacher.state_dict(), cfg.model.teacher.checkpoint)
+    return cfg
+
+
+@pytest.fixture(scope='session')
+def run() -> Callable[..., str]:
+    """Run a command of this Python in the repository's root and return what it printed."""
+
+    def run(*command: str | Path, **environment: str) -> str:
+        path = [str(ROOT), environment.pop('PYTHONPATH', ''), os.environ.get('PYTHONPATH', '')]
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={
+                **os.environ,
+                'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
+                'PYTHONPATH': os.pathsep.join(filter(None, reversed(path))),
+                'OMP_NUM_THREADS': '1',
+                **environment,
+            },
+        )
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done.stdout
+
+    return run

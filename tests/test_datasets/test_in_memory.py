@@ -1,0 +1,49 @@
+"""A small dataset of mmpretrain, read once, is an array dataset."""
+
+import cv2
+import numpy as np
+import pytest
+
+from aekt_mm.datasets import ArrayDataset
+from aekt_mm.registry import DATASETS, build
+
+
+@pytest.fixture
+def pixels(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 10, 12, 3), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        (tmp_path / f'class_{index // 2}').mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f'class_{index // 2}/{index}.png'), image[..., ::-1])
+    return pixels
+
+
+def in_memory(folder, *transforms, **options):
+    pipeline = [dict(type='LoadImageFromFile'), *transforms, dict(type='PackInputs')]
+    inner = dict(type='CustomDataset', data_root=str(folder), pipeline=pipeline)
+    return build(DATASETS, dict(type='InMemory', dataset=inner, **options))
+
+
+def test_holds_images_labels_and_classes(pixels, tmp_path):
+    dataset = in_memory(tmp_path)
+    assert isinstance(dataset, ArrayDataset)
+    assert np.array_equal(dataset.images, pixels)
+    assert dataset.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert dataset.metainfo['classes'] == ('class_0', 'class_1', 'class_2')
+
+
+def test_images_may_be_rgb_already(pixels, tmp_path):
+    assert np.array_equal(in_memory(tmp_path, to_rgb=False).images, pixels[..., ::-1])
+
+
+def test_images_of_several_sizes_are_refused(pixels, tmp_path):
+    cv2.imwrite(str(tmp_path / 'class_1/3.png'), pixels[0, :5])
+    with pytest.raises(
+        ValueError, match=r'image 3 is \(5, 12, 3\), but the first is \(10, 12, 3\)'
+    ):
+        in_memory(tmp_path)
+    assert in_memory(tmp_path, dict(type='Resize', scale=(8, 8))).images.shape == (6, 8, 8, 3)
+
+
+def test_no_images_are_refused():
+    with pytest.raises(ValueError, match='list has no images'):
+        build(DATASETS, dict(type='InMemory', dataset=[]))

@@ -1,0 +1,175 @@
+"""From a command line to a config that is known to be right."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from aekt_mm.engine.launching import (
+    add_shared_arguments,
+    build_runner,
+    check_files,
+    check_options,
+    load_config,
+    resume_point,
+)
+
+ROOT = Path(__file__).parents[2]
+AEKT = ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
+TEACHER = ROOT / 'configs/vanilla/vanilla_resnet20_digits.py'
+
+
+def parse(config, *options):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('config')
+    add_shared_arguments(parser)
+    return load_config(parser.parse_args([str(config), *options]))
+
+
+@pytest.mark.parametrize(
+    ('option', 'place', 'value'),
+    [
+        ('model.losses.aekt.beta=3.5', lambda cfg: cfg.model.losses.aekt.beta, 3.5),
+        # at its default in the config
+        (
+            'model.losses.aekt.explicit.base=log',
+            lambda cfg: cfg.model.losses.aekt.explicit.base,
+            'log',
+        ),
+        ('test_pipeline.1.scale=(9,9)', lambda cfg: cfg.test_pipeline[1].scale, (9, 9)),
+        (
+            'train_dataloader.sampler.num_views=4',
+            lambda cfg: cfg.train_dataloader.sampler.num_views,
+            4,
+        ),
+        ('model.connector=None', lambda cfg: cfg.model.connector, None),
+        (
+            'optim_wrapper.optimizer.nesterov=True',
+            lambda cfg: cfg.optim_wrapper.optimizer.nesterov,
+            True,
+        ),
+    ],
+)
+def test_options_override(option, place, value):
+    assert place(parse(AEKT, '--cfg-options', option)) == value
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('modle.losses.aekt.beta', "the config has no 'modle'; did you mean model?"),
+        ('model.loses.aekt.beta', "model has no 'loses'; did you mean losses?"),
+        ('model.losses.dkd.beta', "model.losses has no 'dkd'; it has aekt"),
+        ('optim_wraper', "the config has no 'optim_wraper'; did you mean optim_wrapper?"),
+        ('test_pipeline.7.scale', "test_pipeline has no '7'; it has 0, 1, 2"),
+        ('model.losses.aekt.beta.value', 'model.losses.aekt.beta is 2.0, without parts'),
+    ],
+)
+def test_misspelt_options_are_refused(option, message):
+    with pytest.raises(ValueError) as error:
+        check_options(Config.fromfile(AEKT), {option: 1})
+    assert str(error.value) == f'--cfg-options {option}: {message}'
+
+
+def test_a_missing_config():
+    with pytest.raises(FileNotFoundError, match=r'there is no config nowhere\.py'):
+        parse('nowhere.py')
+
+
+def test_work_dir_and_loaders():
+    assert parse(AEKT).work_dir == f'./work_dirs/{AEKT.stem}'
+    cfg = parse(AEKT, '--work-dir', 'elsewhere', '--launcher', 'pytorch')
+    assert (cfg.work_dir, cfg.launcher) == ('elsewhere', 'pytorch')
+    assert cfg.train_dataloader.collate_fn.type == 'whole_batch'
+    assert cfg.train_dataloader.pin_memory == torch.cuda.is_available()
+    assert not parse(AEKT, '--no-pin-memory').train_dataloader.pin_memory
+
+
+def test_missing_data_is_named_with_its_source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    loaders = ('train_dataloader', 'val_dataloader')
+    for name, kind, source in (
+        ('vanilla_r18_imagenet', 'ImageNet', 'image-net.org'),
+        ('vanilla_resnet8_cifar100', 'CIFAR100Arrays', 'cifar-100-python.tar.gz'),
+    ):
+        cfg = parse(ROOT / f'configs/vanilla/{name}.py')
+        folder = cfg.train_dataloader.dataset.data_root
+        with pytest.raises(FileNotFoundError) as error:
+            check_files(cfg, *loaders)
+        for part in (f'{kind} was looked for in {folder}', source, 'train_dataloader.dataset.data'):
+            assert part in str(error.value)
+        Path(folder).mkdir(parents=True)
+        check_files(cfg, *loaders)
+
+
+def test_missing_data_behind_views():
+    cfg = parse(AEKT)
+    images = dict(type='ImageNet', data_root='nowhere/imagenet', split='train')
+    cfg.train_dataloader.dataset = dict(type='ViewDataset', dataset=images)
+    with pytest.raises(FileNotFoundError, match=r'ImageNet was looked for in nowhere/imagenet'):
+        check_files(cfg, 'train_dataloader')
+
+
+def test_a_missing_teacher_is_named_with_what_trains_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = parse(AEKT)
+    checkpoint = Path(cfg.model.teacher.checkpoint)
+    with pytest.raises(FileNotFoundError) as error:
+        check_files(cfg)
+    assert f'looked for in {checkpoint}' in str(error.value)
+    assert f'train it with tools/train.py {TEACHER}' in str(error.value)
+
+    cfg.model.teacher.checkpoint = 'mine/teacher.pth'
+    with pytest.raises(FileNotFoundError) as error:
+        check_files(cfg)
+    assert 'looked for in mine/teacher.pth' in str(error.value)
+    assert 'train it' not in str(error.value)
+
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    for there in (str(checkpoint), 'torchvision://resnet34', 'https://host/teacher.pth', None):
+        cfg.model.teacher.checkpoint = there
+        check_files(cfg)
+    cfg.model.teacher = None
+    check_files(cfg)
+
+
+def test_where_a_run_continues(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path), resume=False, load_from='start.pth', model={}))
+    resume_point(cfg, None)
+    resume_point(cfg, 'auto')  # nothing there
+    assert (cfg.resume, cfg.load_from) == (False, 'start.pth')
+
+    torch.save(dict(optimizer={}, message_hub={}), tmp_path / 'epoch_1.pth')
+    resume_point(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_1.pth'))
+
+    resume_point(cfg, 'absent.pth')
+    with pytest.raises(FileNotFoundError, match=r'there is no checkpoint absent\.pth'):
+        check_files(cfg)
+
+
+class OtherRunner(Runner):
+    """Registered by the test below."""
+
+
+def test_a_runner_of_the_users_own(digits_recipe):
+    from mmengine.registry import RUNNERS
+
+    assert type(build_runner(digits_recipe.copy())) is Runner
+    RUNNERS.register_module(module=OtherRunner, force=True)
+    try:
+        digits_recipe.runner_type = 'OtherRunner'
+        assert type(build_runner(digits_recipe)) is OtherRunner
+    finally:
+        RUNNERS.module_dict.pop('OtherRunner')
+
+
+@pytest.mark.parametrize(
+    'option', ['load_from', 'find_unused_parameters', 'compile.mode', 'sync_bn', 'experiment_name']
+)
+def test_what_the_runner_asks_for_may_be_new(option):
+    check_options(Config(dict(model={})), {option: 'x'})

@@ -1,0 +1,242 @@
+"""Students predict as the distiller does, where this package is not installed."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from aekt_mm.engine.publishing import publish_student
+from aekt_mm.models.classifiers import build_classifier
+from aekt_mm.registry import MODELS, build
+from aekt_mm.structures import BatchSample
+
+RECIPE = Path(__file__).parents[2] / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
+RESNET18 = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
+ORDERS = ('distill_then_classify', 'classify_then_distill')
+
+
+def vision_transformer(backbone, head):
+    arch = dict(embed_dims=24, num_layers=1, num_heads=2, feedforward_channels=24)
+    return dict(
+        type='ImageClassifier',
+        backbone=dict(type=backbone, arch=arch, img_size=32, patch_size=16),
+        head=dict(type=head, num_classes=10, in_channels=24, init_cfg=None),
+        data_preprocessor=dict(mean=[110.0, 120.0, 130.0], std=[50.0, 60.0, 70.0], to_rgb=True),
+    )
+
+
+def cases():
+    recipe = Config.fromfile(RECIPE)
+    students = {
+        'digits': recipe.model.student,
+        'resnet18': RESNET18,
+        'vit': vision_transformer('VisionTransformer', 'VisionTransformerClsHead'),
+        'deit': vision_transformer('DistilledVisionTransformer', 'DeiTClsHead'),
+    }
+    for name, student in students.items():
+        for order in ORDERS if name in ('digits', 'resnet18') else ORDERS[:1]:
+            yield f'{name}-{order}', student, dict(type='TaskSerializationFC', order=order)
+    # as in a config that inherits from an installed recipe
+    scoped = dict(recipe.model.student, _scope_='aekt_mm')
+    yield 'digits-scoped', scoped, dict(type='aekt_mm.TaskSerializationFC')
+    yield 'digits-no_connector', recipe.model.student, None
+    yield 'digits-vanilla', recipe.model.student, 'vanilla'
+
+
+def write_recipe(folder, student, connector):
+    """Write a run's recipe and its checkpoint with weights that are nowhere trivial."""
+    base = Config.fromfile(RECIPE)
+    cfg = Config(dict(default_scope='aekt_mm', test_pipeline=base.test_pipeline))
+    if 'CIFARResNet' in str(student):  # the others bring their own
+        cfg.data_preprocessor = base.data_preprocessor
+    if connector == 'vanilla':
+        cfg.model = student
+    else:
+        cfg.model = dict(base.model, student=student, connector=connector, teacher=None)
+    cfg.dump(folder / 'recipe.py')
+    spec = cfg.model.copy()
+    if 'data_preprocessor' in cfg:
+        spec.data_preprocessor = cfg.data_preprocessor
+    model = build(MODELS, spec).eval()
+    torch.manual_seed(3)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    if hasattr(getattr(model, 'connector', None), 'fc'):
+        nn.init.normal_(model.connector.fc.weight, std=0.3)
+        nn.init.normal_(model.connector.fc.bias)
+    meta = dict(dataset_meta=dict(classes=list('abcdefghij')))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), folder / 'epoch_1.pth')
+    return model
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == 'aekt_mm':
+            raise ImportError('aekt_mm is not installed here')
+
+sys.meta_path.insert(0, Block())
+import cv2, torch
+from mmpretrain import ImageClassificationInferencer, get_model
+
+for folder in sorted(Path(sys.argv[1]).iterdir()):
+    files = str(folder / 'student.py'), str(folder / 'student.pth')
+    model = get_model(files[0], pretrained=files[1])
+    images = torch.load(folder / 'images.pth')
+    torch.save(model(images), folder / 'logits.pth')
+    bgr = [torch.from_numpy(cv2.imread(str(folder / 'image.png'))).permute(2, 0, 1)]
+    sample = model.test_step(dict(inputs=bgr))[0]
+    torch.save(sample.pred_score, folder / 'scores.pth')
+    if folder.name == 'digits-distill_then_classify':
+        result = ImageClassificationInferencer(files[0], pretrained=files[1], device='cpu')(
+            str(folder / 'image.png'))[0]
+        (folder / 'inferred.json').write_text(json.dumps(
+            [result['pred_class'], [float(score) for score in result['pred_scores']]]))
+assert 'aekt_mm' not in sys.modules
+"""
+
+
+@pytest.fixture(scope='module')
+def published(tmp_path_factory, run):
+    """Publish every case, and let one process without this package load and try them all."""
+    pytest.importorskip('sklearn')
+    root, runs = tmp_path_factory.mktemp('published'), tmp_path_factory.mktemp('runs')
+    generator = np.random.default_rng(0)
+    found = {}
+    for name, student, connector in cases():
+        (runs / name).mkdir()
+        model = write_recipe(runs / name, student, connector)
+        written = publish_student(
+            runs / name / 'recipe.py', runs / name / 'epoch_1.pth', root / name
+        )
+        side = 8 if name.startswith('digits') else 32
+        images = torch.from_numpy(generator.normal(size=(5, 3, side, side))).float()
+        torch.save(images, root / name / 'images.pth')
+        rgb = generator.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / name / 'image.png'), rgb[:, :, ::-1])
+        found[name] = SimpleNamespace(
+            model=model, images=images, rgb=rgb, folder=root / name, written=written
+        )
+    run(sys.executable, '-c', SCRIPT, root)
+    return found
+
+
+NAMES = [name for name, *_ in cases()]
+
+
+@pytest.mark.parametrize('name', NAMES)
+@torch.no_grad()
+def test_predicts_what_the_distiller_predicts(name, published):
+    case = published[name]
+    expected, logits = case.model(case.images), torch.load(case.folder / 'logits.pth')
+    assert expected.std() > 0.01
+    if 'distill_then_classify' in name or 'scoped' in name:  # folded: the same up to rounding
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(case.model.student(case.images), expected, atol=1e-2)
+    else:
+        assert logits.equal(expected)
+
+
+@pytest.mark.parametrize('name', NAMES)
+@torch.no_grad()
+def test_reads_an_image_as_the_distiller_did(name, published):
+    case = published[name]
+    if name.startswith('digits'):  # trained on arrays in RGB
+        image = torch.from_numpy(case.rgb)[None]
+        batch = dict(inputs=image, data_samples=BatchSample(gt_label=torch.zeros(1).long()))
+    else:  # on files that mmcv read as BGR
+        image = torch.from_numpy(case.rgb[:, :, ::-1].copy()).permute(2, 0, 1)
+        batch = dict(inputs=[image])
+    expected = case.model(case.model.data_preprocessor(batch)['inputs']).softmax(1)[0]
+    scores = torch.load(case.folder / 'scores.pth')
+    torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_mmpretrains_inferencer_takes_it(published):
+    folder = published['digits-distill_then_classify'].folder
+    label, scores = json.loads((folder / 'inferred.json').read_text())
+    expected = torch.load(folder / 'scores.pth')
+    torch.testing.assert_close(torch.tensor(scores), expected)
+    assert label == 'abcdefghij'[expected.argmax()]  # the classes' names come along
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_nothing_but_the_student_is_written(name, published):
+    case = published[name]
+    ours = name.startswith('digits')
+    files = {'student.py', 'student.pth', *(['cifar_resnet.py'] if ours else [])}
+    assert {path.name for path in case.written} == files
+    assert {path.name for path in case.folder.iterdir() if path.suffix == '.partial'} == set()
+    assert 'aekt' not in (case.folder / 'student.py').read_text().replace('aekt_mm is', '')
+    student = getattr(case.model, 'student', case.model)
+    saved = torch.load(case.folder / 'student.pth')['state_dict']
+    assert saved.keys() == student.state_dict().keys()
+
+
+def small_student():
+    return dict(
+        type='ImageClassifier',
+        backbone=dict(type='CIFARResNet', depth=8),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=10, in_channels=64),
+    )
+
+
+class Unfoldable(nn.Module):
+    """A connector that is no linear map."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+
+    def forward(self, logits):
+        return logits.tanh(), logits
+
+
+class WrongFold(Unfoldable):
+    """A connector that claims to be one."""
+
+    def fold_into(self, classifier):
+        pass
+
+
+@pytest.mark.parametrize(
+    ('connector', 'message'),
+    [
+        (Unfoldable, r'Unfoldable has no method fold_into\(linear\)'),
+        (WrongFold, 'the connector does not fold into the head LinearClsHead: logits differ by'),
+    ],
+)
+def test_what_can_not_be_folded_is_refused(connector, message, tmp_path):
+    MODELS.register_module(module=connector)
+    try:
+        write_recipe(tmp_path, small_student(), dict(type=connector.__name__))
+        with pytest.raises(ValueError, match=message):
+            publish_student(tmp_path / 'recipe.py', tmp_path / 'epoch_1.pth', tmp_path / 'student')
+        assert not (tmp_path / 'student').exists()
+    finally:
+        MODELS.module_dict.pop(connector.__name__)
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    write_recipe(tmp_path, small_student(), dict(type='TaskSerializationFC'))
+    other, _ = build_classifier(small_student())
+    torch.save(dict(state_dict=other.state_dict()), tmp_path / 'other.pth')
+    message = r'other\.pth is not a checkpoint of this recipe'
+    with pytest.raises(ValueError, match=message):
+        publish_student(tmp_path / 'recipe.py', tmp_path / 'other.pth', tmp_path / 'student')
+    with pytest.raises(FileNotFoundError, match=r'absent\.pth'):
+        publish_student(tmp_path / 'recipe.py', tmp_path / 'absent.pth', tmp_path / 'student')
+    with pytest.raises(FileNotFoundError, match=r'absent\.py'):
+        publish_student(tmp_path / 'absent.py', tmp_path / 'other.pth', tmp_path / 'student')
