@@ -1,5 +1,6 @@
 """What is installed is what was meant to be."""
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -8,6 +9,7 @@ from email.parser import Parser
 from pathlib import Path
 from types import SimpleNamespace
 
+import mmengine
 import pytest
 
 import aekt_mm
@@ -79,6 +81,32 @@ def test_mim_finds_recipes_and_tools(wheel):
     expected = {f'aekt_mm/.mim/{name}' for name in below('configs', 'tools')}
     mim = {name for name in wheel.names if name.startswith('aekt_mm/.mim/')}
     assert mim == expected | {'aekt_mm/.mim/model-index.yml'}
+
+
+def test_a_recipe_elsewhere_inherits_from_what_is_installed(wheel, tmp_path):
+    if mmengine.__version__ == '0.10.7':
+        pytest.importorskip('pkg_resources')  # which it asks for installed packages
+    with zipfile.ZipFile(wheel.path) as packed:
+        packed.extractall(tmp_path / 'site')
+    (tmp_path / 'mine.py').write_text("_base_ = 'aekt_mm::kd/kd_resnet56_resnet20_cifar100.py'")
+    code = (
+        'from argparse import Namespace\n'
+        'import aekt_mm\n'
+        'from aekt_mm.engine.launching import load_config\n'
+        'options = dict(cfg_options=None, launcher="none", work_dir=None, no_pin_memory=False)\n'
+        'cfg = load_config(Namespace(config="mine.py", local_rank=0, **options))\n'
+        'print(aekt_mm.__file__, cfg.model.student.backbone.depth)'
+    )
+    path = os.pathsep.join([str(tmp_path / 'site'), os.environ.get('PYTHONPATH', '')])
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[-2:] == [str(tmp_path / 'site/aekt_mm/__init__.py'), '20']
 
 
 def test_metadata(wheel):

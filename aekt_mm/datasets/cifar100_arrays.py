@@ -50,7 +50,7 @@ class CIFAR100Arrays(ArrayDataset):
         try:
             labels = np.asarray(entry.get('fine_labels'))
             images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-            super().__init__(images, labels, classes)
+            super().__init__(images, labels, [_text(name) for name in classes])
         except ValueError as error:
             raise ValueError(f'{path} is not CIFAR-100: {error}') from error
         if not (self.labels.bincount(minlength=100) == count // 100).all():
@@ -94,4 +94,8 @@ def _read(path: Path) -> dict:
         raise ValueError(f'{path} can not be read as CIFAR-100: {error}') from error
     if not isinstance(content, dict):
         raise ValueError(f'{path} is not CIFAR-100: it is no dict, but {type(content).__name__}')
-    return {key.decode() if isinstance(key, bytes) else key: content[key] for key in content}
+    return {_text(key): value for key, value in content.items()}
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode('latin1') if isinstance(name, bytes) else name

@@ -38,7 +38,10 @@ class WholeFileBackend(LocalBackend):
 
 
 def write_whole_files() -> None:
-    """Make MMEngine write each checkpoint of this process whole or not at all."""
+    """Make MMEngine write each checkpoint of this process whole or not at all.
+
+    Recipes keep two: with ``max_keep_ckpts=1`` MMEngine removes the old one before it writes.
+    """
     register_backend('local', WholeFileBackend, force=True, prefixes='')
 
 

@@ -129,10 +129,11 @@ def _plain_config(cfg: Config, student: nn.Module) -> tuple[str, Path | None]:
             test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=pipeline)),
         )
     )
-    backbone = type(getattr(student, 'backbone', student))
-    if not backbone.__module__.startswith(backbones.__name__):
+    # by name: where a published student was loaded before, its copy of the class is registered
+    ours = getattr(backbones, type(getattr(student, 'backbone', student)).__name__, None)
+    if ours is None:
         return plain.dump(), None
-    definition = Path(inspect.getfile(backbone))
+    definition = Path(inspect.getfile(ours))
     return IMPORT_BACKBONE.format(module=definition.stem) + plain.dump(), definition
 
 

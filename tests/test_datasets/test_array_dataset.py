@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -25,6 +25,7 @@ def dataset():
     return ArrayDataset(IMAGES, LABELS, CLASSES)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 19), min_size=1), st.booleans())
 def test_a_batch_is_the_samples_asked_for(indices, viewed):
     keys = [ViewKey(seed=4, view=2, sample=i) for i in indices] if viewed else indices

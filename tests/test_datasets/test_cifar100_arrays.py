@@ -52,7 +52,13 @@ def python2(value):
 
 def python3_with_bytes(value):
     """As written again after reading the official files with encoding='bytes'."""
-    return pickle.dumps({key.encode(): part for key, part in value.items()})
+
+    def encode(part):
+        if isinstance(part, list):
+            return [encode(item) for item in part]
+        return part.encode() if isinstance(part, str) else part
+
+    return pickle.dumps({encode(key): encode(part) for key, part in value.items()})
 
 
 def protocol(number):

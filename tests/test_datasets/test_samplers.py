@@ -1,7 +1,7 @@
 """Keys: a new view each epoch, in MMEngine's order, shared out among ranks."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.dataset import DefaultSampler
 
@@ -14,6 +14,7 @@ def keys(sampler, epoch):
     return list(sampler)
 
 
+@settings(deadline=None)
 @given(
     length=st.integers(1, 30),
     epoch=st.integers(0, 20),

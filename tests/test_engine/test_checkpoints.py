@@ -1,12 +1,15 @@
 """Which checkpoint a run continues at, and how MMEngine reads it."""
 
 import os
+import resource
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.fileio import LocalBackend, put
-from mmengine.runner import CheckpointLoader, checkpoint, load_checkpoint
+from mmengine.runner import CheckpointLoader, checkpoint, load_checkpoint, save_checkpoint
 
 from aekt_mm.engine.checkpoints import (
     latest_whole_checkpoint,
@@ -84,31 +87,58 @@ def restricted(monkeypatch):
     use_restricted_loading()
 
 
-def test_mmengine_runs_no_code_of_a_checkpoint(restricted, tmp_path):
-    torch.save({'state_dict': {}, 'meta': Touch(tmp_path / 'marker')}, tmp_path / 'stranger.pth')
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Serve a folder, as the hosts of pretrained weights do."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    folder = tmp_path / 'served'
+    folder.mkdir()
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'downloads'))
+    http = ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, directory=folder))
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    url = f'http://127.0.0.1:{http.server_port}'
+    monkeypatch.setattr(
+        checkpoint,
+        'get_torchvision_models',
+        lambda: {name: f'{url}/{name}.pth' for name in ('own', 'stranger')},
+    )
+    yield folder, url
+    http.shutdown()
+    http.server_close()
+
+
+@pytest.mark.parametrize('how', ['{folder}/{name}.pth', '{url}/{name}.pth', 'torchvision://{name}'])
+def test_mmengine_loads_weights_and_runs_no_code(how, restricted, server, tmp_path):
+    folder, url = server
+    saved, loaded = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    torch.save({'state_dict': saved.state_dict()}, folder / 'own.pth')
+    load_checkpoint(loaded, how.format(folder=folder, url=url, name='own'))
+    assert loaded.weight.equal(saved.weight)
+
+    torch.save({'state_dict': {}, 'meta': Touch(tmp_path / 'marker')}, folder / 'stranger.pth')
     with pytest.raises(ValueError, match='was refused'):
-        load_checkpoint(torch.nn.Linear(1, 1), str(tmp_path / 'stranger.pth'))
+        load_checkpoint(loaded, how.format(folder=folder, url=url, name='stranger'))
     assert not (tmp_path / 'marker').exists()
 
 
-def test_mmengine_still_loads(restricted, tmp_path):
-    saved, loaded = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
-    torch.save({'state_dict': saved.state_dict()}, tmp_path / 'own.pth')
-    load_checkpoint(loaded, str(tmp_path / 'own.pth'))
-    assert loaded.weight.equal(saved.weight)
+@pytest.fixture
+def small_disk():
+    """Let no file grow beyond 20 kB, so that a larger one is broken off in the middle."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_kill_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_save_that_is_broken_off_leaves_the_old_checkpoint(small_disk, tmp_path):
     write_whole_files()
     path = tmp_path / 'epoch_1.pth'
-    put(b'whole', str(path))
-
-    def killed(self, obj, filepath):
-        Path(filepath).write_bytes(obj[:2])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(LocalBackend, 'put', killed)
-    with pytest.raises(KeyboardInterrupt):
-        put(b'another', str(path))
-    assert path.read_bytes() == b'whole'
-    assert [p.name for p in tmp_path.glob('*.pth')] == ['epoch_1.pth']
+    save_checkpoint({'state_dict': {'weight': torch.ones(10)}}, str(path))
+    whole = path.read_bytes()
+    small_disk()
+    with pytest.raises(OSError, match='too large'):
+        save_checkpoint({'state_dict': {'weight': torch.ones(100_000)}}, str(path))
+    assert path.read_bytes() == whole

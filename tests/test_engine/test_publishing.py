@@ -240,3 +240,19 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         publish_student(tmp_path / 'recipe.py', tmp_path / 'absent.pth', tmp_path / 'student')
     with pytest.raises(FileNotFoundError, match=r'absent\.py'):
         publish_student(tmp_path / 'absent.py', tmp_path / 'other.pth', tmp_path / 'student')
+
+
+def test_publishes_again_where_a_published_student_was_loaded(tmp_path):
+    """Loading it registers its own copy of the backbone, in the place of the package's."""
+    original = MODELS.get('CIFARResNet')
+    write_recipe(tmp_path, small_student(), 'vanilla')
+    arguments = tmp_path / 'recipe.py', tmp_path / 'epoch_1.pth'
+    try:
+        first = publish_student(*arguments, tmp_path / 'first')
+        Config.fromfile(tmp_path / 'first' / 'student.py')
+        assert MODELS.get('CIFARResNet') is not original
+        again = publish_student(*arguments, tmp_path / 'again')
+    finally:
+        MODELS.register_module(module=original, force=True)
+    assert [path.name for path in again] == [path.name for path in first]
+    assert again[1].read_text() == first[1].read_text()

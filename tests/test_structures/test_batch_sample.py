@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmpretrain.evaluation import Accuracy
-from mmpretrain.models import LinearClsHead
+from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
 
 from aekt_mm.structures import BatchSample, batch_key, batch_target, batch_views
@@ -78,23 +78,31 @@ def test_survives_copies(duplicate):
         (dict(type='CrossEntropyLoss', use_soft=True), dict(gt_score=SHARES)),
     ],
 )
-def test_heads_see_no_difference(loss, fields):
-    head = LinearClsHead(num_classes=6, in_channels=2, loss=loss)
-    logits = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
-    losses = [
-        head._get_loss(logits, samples)['loss'] for samples in (batch(**fields), separate(**fields))
-    ]
+def test_a_classifier_sees_no_difference(loss, fields):
+    torch.manual_seed(1)
+    model = ImageClassifier(
+        backbone=dict(type='LeNet5'),  # without num_classes: features (N, 120, 1, 1)
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=6, in_channels=120, loss=loss),
+    ).eval()
+    inputs = torch.randn(5, 1, 32, 32)
+    logits = model(inputs)
+    losses = [model.loss(inputs, build(**fields))['loss'] for build in (batch, separate)]
     assert torch.equal(*losses)
     if loss['type'] == 'CrossEntropyLoss':
         assert torch.allclose(losses[0], F.cross_entropy(logits, fields.get('gt_score', LABELS)))
 
-    predictions = head._get_predictions(logits, batch(**fields))
-    assert [sample.pred_label.item() for sample in predictions] == logits.argmax(1).tolist()
-    assert [sample.gt_label.item() for sample in predictions] == LABELS.tolist()
-    metric = Accuracy()
-    metric.process(None, [sample.to_dict() for sample in predictions])
+    accuracies = []
+    for build in (batch, separate):
+        predictions = model.predict(inputs, build(**fields))
+        assert torch.equal(torch.stack([s.pred_score for s in predictions]), logits.softmax(1))
+        assert [sample.pred_label.item() for sample in predictions] == logits.argmax(1).tolist()
+        assert [sample.gt_label.item() for sample in predictions] == LABELS.tolist()
+        metric = Accuracy()
+        metric.process(None, [sample.to_dict() for sample in predictions])
+        accuracies.append(metric.evaluate(5)['accuracy/top1'])
     right = (logits.argmax(1) == LABELS).float().mean().item()
-    assert metric.evaluate(5)['accuracy/top1'] == pytest.approx(100 * right)
+    assert accuracies == pytest.approx([100 * right] * 2)
 
 
 @pytest.mark.parametrize('samples', [batch(), separate()])

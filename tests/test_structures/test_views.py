@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aekt_mm.structures import draw, seeded, view_keys
@@ -28,6 +28,7 @@ def test_the_reference_is_splitmix64():
     assert splitmix64(state + 0x9E3779B97F4A7C15) == 3203168211198807973
 
 
+@settings(deadline=None)
 @given(seed=INT64, view=st.integers(0, 2**31), sample=st.integers(0, 2**40))
 def test_equals_the_reference(seed, view, sample):
     key = splitmix64(splitmix64(splitmix64(seed % 2**64) ^ view) ^ sample)
@@ -39,6 +40,7 @@ def test_equals_the_reference(seed, view, sample):
         assert value == (splitmix64(state) >> 11) / 2**53
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=20), st.randoms())
 def test_draws_do_not_depend_on_the_batch(samples, order):
     alone = {s: draw(view_keys(3, 5, torch.tensor([s])), 2)[:, 0] for s in samples}
@@ -70,6 +72,7 @@ def numbers():
     return [random.random(), np.random.rand(), torch.rand(()).item()]
 
 
+@settings(deadline=None)
 @given(INT64)
 def test_generators_follow_from_the_key_and_are_restored(key):
     torch.manual_seed(1), random.seed(2), np.random.seed(3)

@@ -2,7 +2,7 @@ data_preprocessor = dict(
     type='BatchPreprocessor', mean=[77.9, 77.9, 77.9], std=[95.9, 95.9, 95.9], crop_padding=1
 )
 
-# scikit-learn's handwritten digits: 8x8 pixels, 898 images by some writers, 899 by others
+# scikit-learn's handwritten digits: 8x8 pixels, 898 images to train on, 899 to test on
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
@@ -54,6 +54,7 @@ def test_every_place_and_side_comes_up_equally_often():
     assert sum((count - 1000) ** 2 / 1000 for count in seen.values()) < 53
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 897), min_size=1, max_size=10), st.integers(0, 10**6))
 def test_an_image_does_not_depend_on_the_rest_of_the_batch(samples, view):
     preprocessor = prepare(crop_padding=2, flip=True)
