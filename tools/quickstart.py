@@ -111,7 +111,7 @@ def main() -> None:
         ],
         check=True,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, 'PYTHONPATH': str(Path.cwd())},
+        env={**os.environ, 'PYTHONPATH': str(Path.cwd()), 'PYTHONWARNINGS': 'ignore'},
     )
     console.print(f'Results: {results_file}\nThe AEKT student, for plain mmpretrain: {student}')
 

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from aekt_mm.registry import MODELS
 from aekt_mm.structures import batch_views
 
+from ..data_preprocessors import BatchPreprocessor, ViewPreprocessor
 from .identity import data_identity, differences, teacher_identity
 from .logit_cache import LogitCache
 
@@ -50,7 +51,7 @@ class CachedTeacher:
             epochs: How many the run has.
 
         Raises:
-            TypeError: If the data has no views.
+            TypeError: If the data has no views, or images are mixed by something else.
             ValueError: If the cache is of other data, views or seed; the message says what differs.
         """
         if not hasattr(loader.sampler, 'num_views'):
@@ -60,6 +61,12 @@ class CachedTeacher:
             )
         self._compare(data_identity(loader, preprocessor))
         mixes = getattr(preprocessor, 'batch_augments', None) is not None
+        if mixes and not isinstance(preprocessor, BatchPreprocessor | ViewPreprocessor):
+            raise TypeError(
+                f'{type(preprocessor).__name__} mixes images by other random numbers than those of '
+                "the views, so that no logits belong to them: set type='ViewPreprocessor' in "
+                'data_preprocessor'
+            )
         if mixes and epochs > self.cache.views:
             raise ValueError(
                 f'{epochs} epochs need as many views where images are mixed, but the cache '

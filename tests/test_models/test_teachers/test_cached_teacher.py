@@ -121,6 +121,20 @@ def test_mixing_needs_as_many_views_as_epochs(cache):
         teacher.attach(loader(), mixing, epochs=3)
 
 
+def test_mixing_by_other_random_numbers_is_refused(cache):
+    mixing = MODELS.build(
+        dict(
+            type='ClsDataPreprocessor',
+            num_classes=10,
+            batch_augments=dict(augments=[dict(type='Mixup', alpha=0.8)]),
+        )
+    )
+    teacher = CachedTeacher(cache)
+    teacher.cache.manifest['identity'].update(data_identity(loader(), mixing))
+    with pytest.raises(TypeError, match="set type='ViewPreprocessor'"):
+        teacher.attach(loader(), mixing, epochs=2)
+
+
 def test_data_without_views_is_refused(cache):
     def plain(dataset, seed):
         return torch.utils.data.SequentialSampler(dataset)
