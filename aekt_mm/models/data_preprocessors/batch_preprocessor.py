@@ -65,6 +65,7 @@ class BatchPreprocessor(BaseDataPreprocessor):
         if batch_augments is not None:
             self.batch_augments = RandomBatchAugment(**batch_augments)
 
+    @torch.compiler.disable  # where a whole step is compiled: BatchSample can't be traced
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare a batch.
 

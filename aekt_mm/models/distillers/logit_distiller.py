@@ -156,6 +156,12 @@ class LogitDistiller(BaseModel):
                 losses[f'{name}.{key}'] = weight * value
         return losses
 
+    @torch.compiler.disable  # where a whole step is compiled: heads take samples one by one
+    def _label_loss(self, logits: Tensor, data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
+        losses = self._head._get_loss(logits, data_samples)
+        losses['loss_ce'] = losses.pop('loss')
+        return losses
+
     def _logits(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the student's logits for classification and for distillation."""
         logits = self.student(inputs)
