@@ -90,6 +90,7 @@ class Block:
 sys.meta_path.insert(0, Block())
 import cv2, torch
 from mmpretrain import ImageClassificationInferencer, get_model
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     files = str(folder / 'student.py'), str(folder / 'student.pth')
@@ -253,6 +254,6 @@ def test_publishes_again_where_a_published_student_was_loaded(tmp_path):
         assert MODELS.get('CIFARResNet') is not original
         again = publish_student(*arguments, tmp_path / 'again')
     finally:
-        MODELS.register_module(module=original, force=True)
+        MMPRETRAIN_MODELS.register_module(module=original, force=True)
     assert [path.name for path in again] == [path.name for path in first]
     assert again[1].read_text() == first[1].read_text()

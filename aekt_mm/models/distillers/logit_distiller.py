@@ -144,8 +144,7 @@ class LogitDistiller(BaseModel):
         # first, so that its activations are gone before the student's are kept for the gradient
         teacher_logits = self.teacher(inputs, data_samples)
         classification, distillation = self._logits(inputs)
-        losses = self._head._get_loss(classification, data_samples)
-        losses['loss_ce'] = losses.pop('loss')
+        losses = self._label_loss(classification, data_samples)
         self.finite = torch.stack(
             [logits.detach().isfinite().all() for logits in (distillation, teacher_logits)]
         )

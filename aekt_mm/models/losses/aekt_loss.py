@@ -9,7 +9,9 @@ from .explicit_terms import RatioWeighted
 
 
 class AEKTLoss(DistillLoss):
-    r"""Adaptive Explicit Knowledge Transfer (Park and Lee, 2024, `arXiv 2409.01679`_).
+    r"""Adaptive Explicit Knowledge Transfer (Park and Lee, 2024).
+
+    `arXiv 2409.01679 <https://arxiv.org/abs/2409.01679>`_
 
     .. math:: \alpha\, E(m^S, m^T) + \beta\, d
 
@@ -26,7 +28,6 @@ class AEKTLoss(DistillLoss):
     Raises:
         ValueError: If an option is out of its range.
 
-    .. _arXiv 2409.01679: https://arxiv.org/abs/2409.01679
 
     Examples:
         >>> import torch

@@ -6,7 +6,9 @@ from .distill_loss import DistillLoss, bernoulli_kl, check_range
 
 
 class DKDLoss(DistillLoss):
-    r"""Decoupled Knowledge Distillation (Zhao et al., CVPR 2022, eq. 7, `arXiv 2203.08679`_).
+    r"""Decoupled Knowledge Distillation (Zhao et al., CVPR 2022, eq. 7).
+
+    `arXiv 2203.08679 <https://arxiv.org/abs/2203.08679>`_
 
     .. math:: \alpha\, KL(Bern(p^T_t) \| Bern(p^S_t)) + \beta\, d
 
@@ -18,7 +20,6 @@ class DKDLoss(DistillLoss):
     Raises:
         ValueError: If an option is out of its range.
 
-    .. _arXiv 2203.08679: https://arxiv.org/abs/2203.08679
 
     Examples:
         >>> import torch

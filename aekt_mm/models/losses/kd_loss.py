@@ -6,7 +6,9 @@ from .distill_loss import DistillLoss, bernoulli_kl, check_range
 
 
 class KDLoss(DistillLoss):
-    r"""Knowledge distillation (Hinton et al., 2015, `arXiv 1503.02531`_).
+    r"""Knowledge distillation (Hinton et al., 2015).
+
+    `arXiv 1503.02531 <https://arxiv.org/abs/1503.02531>`_
 
     The Kullback-Leibler divergence of the tempered student from the tempered teacher, times
     temperature squared, equal to ``F.kl_div(..., reduction='batchmean')``, written as its explicit
@@ -21,7 +23,6 @@ class KDLoss(DistillLoss):
     Raises:
         ValueError: If an option is out of its range.
 
-    .. _arXiv 1503.02531: https://arxiv.org/abs/1503.02531
 
     Examples:
         >>> import torch
