@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import nn
 
 from aekt_mm.engine.publishing import publish_student
@@ -90,7 +91,6 @@ class Block:
 sys.meta_path.insert(0, Block())
 import cv2, torch
 from mmpretrain import ImageClassificationInferencer, get_model
-from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     files = str(folder / 'student.py'), str(folder / 'student.pth')
