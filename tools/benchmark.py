@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument('--batch-sizes', nargs='+', type=int, default=[64, 256])
     parser.add_argument('--rounds', type=int, help='measurements of each; 100 losses, else 3')
     parser.add_argument('--iterations', type=int, default=40, help='of one measurement of a step')
+    parser.add_argument('--compile', action='store_true', help="steps with MMEngine's compile")
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads')
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
     args = parser.parse_args()
@@ -82,7 +83,7 @@ def main() -> None:
             f'{pair}, batch {size}': row
             for pair, (recipe, vanilla) in recipes.items()
             for size, row in benchmarks.steps(
-                recipe, vanilla, tuple(args.batch_sizes), args.iterations, rounds, against
+                recipe, vanilla, tuple(args.batch_sizes), args.iterations, rounds, against, args.compile
             ).items()
         }
 

@@ -12,6 +12,7 @@ import torch
 import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -163,6 +164,9 @@ def build_runner(cfg: Config) -> Runner:
     """
     use_restricted_loading()
     write_whole_files()
+    if cfg.get('compile'):
+        # MMEngine compiles the whole step; the optimizer's part anew for every learning rate
+        OptimWrapper.update_params = torch.compiler.disable(OptimWrapper.update_params)
     launcher = cfg.get('launcher', 'none')
     if launcher != 'none' and not torch.cuda.is_available():
         _init_gloo(launcher)
