@@ -83,7 +83,7 @@ def main() -> None:
             f'{pair}, batch {size}': row
             for pair, (recipe, vanilla) in recipes.items()
             for size, row in benchmarks.steps(
-                recipe, vanilla, tuple(args.batch_sizes), args.iterations, rounds, against, args.compile
+                recipe, vanilla, args.batch_sizes, args.iterations, rounds, against, args.compile
             ).items()
         }
 

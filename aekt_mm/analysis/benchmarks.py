@@ -7,7 +7,7 @@ machine's speed changes more between runs than between neighbours in one.
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from aekt_mm.engine.launching import build_runner
 from aekt_mm.models import AEKTLoss, BatchPreprocessor, DKDLoss, KDLoss
 from aekt_mm.models.teachers import LogitCache, data_identity
 from aekt_mm.registry import DATASETS, MODELS, build
+from aekt_mm.structures import BatchSample
 
 #: (N, C) of the loss benchmark: CIFAR-100, ImageNet-1k and ImageNet-21k batches.
 LOSS_SHAPES = ((128, 100), (256, 1000), (64, 21841))
@@ -53,7 +54,8 @@ def take_turns(
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn >= warmup:
-                measured[name].append(result or time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                measured[name].append(seconds if result is None else result)
     return measured
 
 
@@ -194,7 +196,7 @@ def pretend_cache(cfg: Config, folder: Path) -> dict:
 def steps(
     recipe: str,
     vanilla: str,
-    batch_sizes: tuple[int, ...] = (64, 256),
+    batch_sizes: Sequence[int] = (64, 256),
     iterations: int = 40,
     rounds: int = 3,
     against: Callable | None = None,
@@ -344,30 +346,31 @@ def memory(recipe: str, batch_size: int = 64) -> dict:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     images = torch.randn(batch_size, 3, 32, 32, device=device)
     images = images.to(memory_format=torch.channels_last)
-    labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
-    student = build(MODELS, cfg.model.student).to(device)
+    samples = BatchSample(gt_label=torch.zeros(batch_size, dtype=torch.int64, device=device))
     teacher = build(MODELS, dict(cfg.model.teacher, checkpoint=None)).to(device)
-    teacher.requires_grad_(True)  # the tracker hooks every parameter; the teacher records no graph
-    loss = build(MODELS, next(iter(cfg.model.losses.values())))
-    optimizer = torch.optim.SGD(student.parameters(), lr=1e-3, momentum=0.9)
     stored = torch.randn(batch_size, teacher.num_classes, device=device)
 
-    def step(teach: Callable | None) -> None:
-        optimizer.zero_grad()
-        teacher_logits = teach and teach(images)  # first, as the distiller does
-        logits = student(images)
-        total = F.cross_entropy(logits, labels)
-        if teach is not None:
-            parts = loss(logits, teacher_logits, labels)
-            total = total + sum(value for name, value in parts.items() if 'loss' in name)
-        total.backward()
-        optimizer.step()
+    def peak(model: nn.Module, *held: object) -> float:
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            losses = model(images, samples, mode='loss')
+            sum(value for name, value in losses.items() if 'loss' in name).backward()
+            optimizer.step()
+
+        return _peak(step, model, optimizer, *held)
+
+    def distiller(teacher: Callable) -> nn.Module:
+        return build(MODELS, dict(cfg.model, teacher=teacher)).to(device)
 
     weights = sum(t.numel() * t.element_size() for t in teacher.state_dict().values())
+    cached = peak(distiller(lambda inputs, data_samples: stored))
+    teacher.requires_grad_(True)  # the tracker hooks parameters; the teacher records no graph
     return {
-        'student alone': _peak(lambda: step(None), student, optimizer),
-        'online': _peak(lambda: step(teacher), student, optimizer),
-        'cached': _peak(lambda: step(lambda _: stored), student, optimizer),
+        'student alone': peak(build(MODELS, cfg.model.student).to(device)),
+        'online': peak(distiller(teacher), teacher),
+        'cached': cached,
         "teacher's weights": weights / 2**20,
     }
 

@@ -114,7 +114,8 @@ def _fill(cache: LogitCache, runner: Runner, model: torch.nn.Module, loader: Dat
         size = cache.records.nbytes / 2**20
         console.print(
             f'{cache.views} views of {cache.samples} samples: {size:,.0f} MiB in {cache.folder}; '
-            f'{len(batches)} batches to go for this process'
+            f'{len(batches)} batches to go for this process',
+            soft_wrap=True,
         )
     remaining = DataLoader(
         loader.dataset,
@@ -142,6 +143,8 @@ def _fill(cache: LogitCache, runner: Runner, model: torch.nn.Module, loader: Dat
             if number % FLUSH_INTERVAL == 0 or number == len(batches):
                 cache.flush(pending)
                 pending.clear()
+                if is_main_process() and not console.is_terminal:  # which has no progress bar
+                    console.print(f'{number} of {len(batches)} batches')
             progress.advance(task)
             if number == 10 and is_main_process():
                 minutes = (time.monotonic() - started) / 10 * len(batches) / 60

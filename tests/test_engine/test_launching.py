@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch._dynamo.utils import counters
 
 from aekt_mm.engine.launching import (
     add_shared_arguments,
@@ -173,3 +174,20 @@ def test_a_runner_of_the_users_own(digits_recipe):
 )
 def test_what_the_runner_asks_for_may_be_new(option):
     check_options(Config(dict(model={})), {option: 'x'})
+
+
+def test_a_compiled_run_learns_the_same(digits_recipe):
+    digits_recipe.train_dataloader.batch_size = 256  # six steps round no further apart
+    weights = []
+    for compiled in (False, dict(backend='aot_eager')):
+        cfg = digits_recipe.copy()
+        cfg.compile = compiled
+        cfg.experiment_name += f'_{bool(compiled)}'
+        cfg.work_dir += f'_{bool(compiled)}'
+        torch.compiler.reset()
+        counters.clear()
+        weights.append(build_runner(cfg).train().state_dict())
+    # nothing was compiled anew when the learning rate changed
+    assert 1 <= counters['stats']['unique_graphs'] <= 12, counters['stats']  # else 17
+    for (name, expected), value in zip(weights[0].items(), weights[1].values()):
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-5, msg=name)

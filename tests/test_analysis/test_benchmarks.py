@@ -1,0 +1,119 @@
+"""Measurements: what is compared is what it says, whatever a machine's speed."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from aekt_mm.analysis import benchmarks
+from aekt_mm.models import DKDLoss
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
+VANILLA = ROOT / 'configs/vanilla/vanilla_resnet8slim_digits.py'
+
+
+def test_functions_take_turns():
+    order = []
+
+    def measurement(name, values):
+        values = iter(values)
+
+        def measure():
+            order.append(name)
+            return next(values)
+
+        return measure
+
+    functions = {
+        'given': measurement('given', [9.0, 0.0, 5.0, 1.0]),
+        'timed': measurement('timed', itertools.repeat(None)),
+    }
+    measured = benchmarks.take_turns(functions, rounds=3, warmup=1)
+    assert order == ['given', 'timed'] * 4
+    assert measured['given'] == [0.0, 5.0, 1.0]
+    assert len(measured['timed']) == 3 and min(measured['timed']) > 0
+    assert benchmarks.medians(measured)['given'] == 1.0
+
+
+def test_losses_against_another(monkeypatch):
+    monkeypatch.setattr(benchmarks, 'LOSS_SHAPES', ((8, 5), (4, 9)))
+    seen = set()
+
+    def against(student, teacher, target):
+        seen.add((student.shape, teacher.shape, target.shape, student.requires_grad))
+        return nn.functional.mse_loss(student, teacher)
+
+    figures = benchmarks.losses(rounds=2, against=against)
+    assert list(figures) == ['(8, 5)', '(4, 9)']
+    assert list(figures['(8, 5)']) == ['torch KL', 'KDLoss', 'DKDLoss', 'AEKTLoss', 'against']
+    assert seen == {((8, 5), (8, 5), (8,), True), ((4, 9), (4, 9), (4,), True)}
+
+
+@pytest.mark.parametrize('compiled', [False, {'backend': 'aot_eager'}])
+def test_steps_of_a_recipe(compiled, monkeypatch):
+    pytest.importorskip('sklearn')
+    monkeypatch.chdir(ROOT)
+    got = []
+
+    def loop(teacher, student, batch_size, iterations):
+        got.append((teacher.training, student.training, batch_size, iterations))
+        assert teacher(torch.zeros(2, 3, 32, 32)).shape == student(torch.zeros(2, 3, 32, 32)).shape
+        return 123.0
+
+    figures = benchmarks.steps(
+        str(RECIPE), str(VANILLA), (16,), iterations=4, rounds=1, against=loop, compiled=compiled
+    )
+    row = figures['16']
+    assert list(row) == ['bare loop', 'student alone', 'online', 'cached', 'against']
+    assert row['against'] == 123.0 and min(row.values()) > 0
+    assert got == [(False, True, 16, 4)]
+
+
+def test_more_iterations_than_a_recipe_has(monkeypatch, digits_recipe):
+    monkeypatch.chdir(ROOT)
+    digits_recipe.train_cfg.max_epochs = 1
+    with pytest.raises(ValueError, match='1000 iterations are more than the recipe has'):
+        benchmarks.run_recipe(digits_recipe, 1000)
+
+
+def test_the_teacher_adds_its_weights_to_the_peak_and_no_activations(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    batch = 32
+    figures = benchmarks.memory(str(RECIPE), batch)
+    one_layer = batch * 16 * 32 * 32 * 4 / 2**20  # the widest of the teacher's feature maps
+    added = figures['online'] - figures['cached']
+    assert figures["teacher's weights"] <= added + 0.01
+    assert added <= figures["teacher's weights"] + one_layer
+    assert figures['cached'] - figures['student alone'] < 0.1 * one_layer
+
+
+def test_the_batched_path_reads_what_the_others_read():
+    figures = benchmarks.data(images=256, rounds=1)
+    assert list(figures) == ['aekt_mm', 'mmpretrain', 'torchvision']
+    assert min(figures.values()) > 0
+
+
+def test_an_unknown_function_to_compare_with(run, tmp_path):
+    (tmp_path / 'peer.py').write_text('def loss(s, t, y): return (s - t).square().mean()\n')
+    command = [sys.executable, str(ROOT / 'tools/benchmark.py'), 'losses', '--against']
+    for spec, message in (
+        (f'{tmp_path}/absent.py:loss', 'there is no file'),
+        (f'{tmp_path}/peer.py:los', "has no function 'los'"),
+    ):
+        done = subprocess.run(
+            [*command, spec], capture_output=True, text=True, env={'PYTHONPATH': str(ROOT)}
+        )
+        assert done.returncode == 1 and message in done.stderr
+
+    out = tmp_path / 'figures.json'
+    printed = run(*command, f'{tmp_path}/peer.py:loss', '--rounds', '2', '--out', out)
+    assert 'against' in printed
+    content = json.loads(out.read_text())
+    assert content['unit'] == 'ms' and content['machine']['torch'] == torch.__version__
+    assert set(content['figures']['(256, 1000)']) >= {'against', DKDLoss.__name__, 'torch KL'}
