@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmengine.utils import import_modules_from_strings
@@ -22,7 +23,7 @@ from torch import nn
 
 import aekt_mm  # noqa: F401
 from aekt_mm.analysis.recipe_table import COLLECTIONS
-from aekt_mm.datasets import ArrayDataset
+from aekt_mm.datasets import ArrayDataset, ViewDataset
 from aekt_mm.engine.publishing import publish_student
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import ViewKey
@@ -85,10 +86,14 @@ def shrink_vits(config):
 def batch(cfg, size):
     """Two random images as the recipe's dataset would hand them out."""
     images = np.random.RandomState(0).randint(0, 256, (2, size, size, 3), dtype=np.uint8)
+    keys = [ViewKey(0, 0, 0), ViewKey(0, 0, 1)]
     if cfg.data_preprocessor.type == 'BatchPreprocessor':
-        return ArrayDataset(images, [0, 1], 'ab').__getitems__([ViewKey(0, 0, 0), ViewKey(0, 0, 1)])
-    inputs = list(torch.from_numpy(images).permute(0, 3, 1, 2))
-    return dict(inputs=inputs, data_samples=[DataSample().set_gt_label(k) for k in range(2)])
+        return ArrayDataset(images, [0, 1], 'ab').__getitems__(keys)
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2)
+    views = ViewDataset(
+        [dict(inputs=inputs[k], data_samples=DataSample().set_gt_label(k)) for k in range(2)]
+    )
+    return pseudo_collate([views[key] for key in keys])
 
 
 @pytest.mark.parametrize('recipe', RECIPES, ids=names(RECIPES))
@@ -115,6 +120,20 @@ def test_trains_a_step(recipe):
     assert not any(
         torch.equal(*pair) for pair in zip(before, model.parameters()) if pair[0].ndim > 1
     )
+
+
+@pytest.mark.parametrize('recipe', DISTILLATIONS, ids=names(DISTILLATIONS))
+def test_trains_by_views_so_that_its_teacher_can_be_cached(recipe):
+    cfg = Config.fromfile(recipe)
+    loader = cfg.train_dataloader
+    assert loader.sampler.type == 'ViewSampler'
+    if loader.collate_fn.type == 'whole_batch':
+        assert cfg.data_preprocessor.type == 'BatchPreprocessor'
+    else:
+        assert loader.dataset.type == 'ViewDataset'
+        mixes = 'batch_augments' in cfg.data_preprocessor
+        expected = 'ViewPreprocessor' if mixes else 'ClsDataPreprocessor'
+        assert cfg.data_preprocessor.type == expected
 
 
 @pytest.mark.parametrize('recipe', RECIPES, ids=names(RECIPES))
@@ -261,7 +280,7 @@ def test_pipelines_give_images_of_one_size(dataset, tmp_path):
         sample = dict(img_path=str(tmp_path / 'image.jpg'), gt_label=3)
         if dataset == 'tinyimagenet':  # whose images have the size of training
             mmcv.imwrite(image[:64, :64], sample['img_path'])
-        for step in loader.dataset.pipeline:
+        for step in loader.dataset.get('dataset', loader.dataset).pipeline:
             sample = TRANSFORMS.build(step)(sample)
         assert sample['inputs'].shape == (3, side, side)
         assert sample['inputs'].dtype == torch.uint8
@@ -278,7 +297,8 @@ def test_food101_is_read_as_it_unpacks(tmp_path):
     cfg = Config.fromfile(BASES / 'datasets' / 'food101.py')
     init_default_scope('aekt_mm')
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        dataset = DATASETS.build(dict(loader.dataset, data_root=str(tmp_path)))
+        files = loader.dataset.get('dataset', loader.dataset)
+        dataset = DATASETS.build(dict(files, data_root=str(tmp_path)))
         assert len(dataset.CLASSES) == 101
         assert dataset[0]['data_samples'].gt_label.item() == 100
 

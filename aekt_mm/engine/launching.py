@@ -125,15 +125,16 @@ def check_files(cfg: Config, *loaders: str) -> None:
             continue from is missing; the message says how to get it, where that is known.
     """
     for loader in loaders:
-        dataset = (cfg.get(loader) or {}).get('dataset', {})
-        dataset = dataset.get('dataset', dataset)  # what a ViewDataset wraps
+        place, dataset = f'{loader}.dataset', (cfg.get(loader) or {}).get('dataset', {})
+        if 'dataset' in dataset:  # what a ViewDataset wraps
+            place, dataset = f'{place}.dataset', dataset.dataset
         root = dataset.get('data_root')
         if _missing(root, Path.is_dir):
             source = DATA_SOURCES.get(Path(root).name)
             get = f'get it from {source} or ' if source else ''
             raise FileNotFoundError(
                 f'{dataset.type} was looked for in {root}, which is not there: {get}set '
-                f'{loader}.dataset.data_root'
+                f'{place}.data_root'
             )
     checkpoint = (cfg.model.get('teacher') or {}).get('checkpoint')
     if _missing(checkpoint, Path.is_file):

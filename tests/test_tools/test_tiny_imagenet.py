@@ -51,11 +51,14 @@ def test_the_recipes_dataset_reads_what_is_written(unpacked, write_lists):
     init_default_scope('aekt_mm')
     found = {}
     for split, loader in (('train', cfg.train_dataloader), ('val', cfg.val_dataloader)):
-        classes = str(unpacked / 'meta' / 'classes.txt')
-        dataset = DATASETS.build(dict(loader.dataset, data_root=str(unpacked), classes=classes))
-        assert dataset.CLASSES == ('goldfish, Carassius', 'toad')
-        assert dataset[0]['inputs'].shape == (3, 64, 64)
+        files = loader.dataset.dataset
+        files.data_root, files.classes = str(unpacked), str(unpacked / 'meta' / 'classes.txt')
+        in_memory = DATASETS.build(loader.dataset)
+        assert in_memory.metainfo['classes'] == ('goldfish, Carassius', 'toad')
+        assert in_memory.images.shape == (len(in_memory), 64, 64, 3)
+        dataset = DATASETS.build(files)
         infos = [dataset.get_data_info(k) for k in range(len(dataset))]
+        assert [info['gt_label'] for info in infos] == in_memory.labels.tolist()
         found[split] = [(Path(info['img_path']).name, info['gt_label']) for info in infos]
     assert found == {
         'train': [('n01_0.JPEG', 0), ('n01_1.JPEG', 0), ('n02_0.JPEG', 1)],

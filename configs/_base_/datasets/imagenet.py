@@ -25,9 +25,12 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='ViewSampler', shuffle=True),
     dataset=dict(
-        type='ImageNet', data_root='data/imagenet', split='train', pipeline=train_pipeline
+        type='ViewDataset',
+        dataset=dict(
+            type='ImageNet', data_root='data/imagenet', split='train', pipeline=train_pipeline
+        ),
     ),
 )
 val_dataloader = dict(

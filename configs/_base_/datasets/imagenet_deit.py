@@ -3,6 +3,7 @@ _base_ = './imagenet.py'
 # DeiT's augmentation as mmpretrain has it: RandAugment, random erasing, mixup and cutmix. They mix
 # two classes, which is what distillation losses take.
 data_preprocessor = dict(
+    type='ViewPreprocessor',
     num_classes=1000,
     batch_augments=dict(
         augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)],
@@ -41,6 +42,6 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
