@@ -1,7 +1,7 @@
 """What a teacher's logits are of: the teacher, the data, the augmentation, the seed."""
 
 import hashlib
-import json
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ def differences(cached: dict, run: dict, prefix: str = '') -> list[str]:
     lines = []
     for name, value in run.items():
         known = cached.get(name)
+        if isinstance(value, list) and isinstance(known, list) and len(value) == len(known):
+            value, known = dict(enumerate(value)), dict(enumerate(known))
         if isinstance(value, dict) and isinstance(known, dict):
             lines += differences(known, {**dict.fromkeys(known), **value}, f'{prefix}{name}.')
         elif value != known:
@@ -75,19 +77,21 @@ def _content(dataset: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return an object's settings as JSON would hold them."""
-    if isinstance(value, Tensor | np.ndarray):
-        value = value.tolist()
+    """Return an object's settings as JSON would hold them, the same in every process."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return value.tolist()
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    kind = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
+    name = f'{kind.__module__}.{kind.__qualname__}'
+    if kind is value or not hasattr(value, '__dict__'):
+        return name if ' at 0x' in repr(value) else repr(value)
+    settings = {key: part for key, part in vars(value).items() if key[0] != '_'}
     if isinstance(value, nn.Module):
-        settings = {k: v for k, v in vars(value).items() if not k.startswith('_')}
-        settings.pop('training', None)
-        return {'type': type(value).__name__, **_plain({**settings, **dict(value.named_buffers())})}
-    if hasattr(value, '__dict__') and not isinstance(value, type) and not callable(value):
-        return {'type': type(value).__name__, **_plain(vars(value))}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return json.loads(json.dumps(value, default=repr))
+        settings.pop('training')
+        settings |= {**dict(value.named_buffers(recurse=False)), **dict(value.named_children())}
+    return {'type': name, **_plain(settings)}
