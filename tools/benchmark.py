@@ -1,9 +1,11 @@
-"""Measure losses, training, data and memory, each comparison paired in one run.
+"""Measure losses, training, data, memory, networks and caches, each comparison paired in one run.
 
     python tools/benchmark.py losses
     python tools/benchmark.py step --against FILE.py:FUNCTION
     python tools/benchmark.py data
     python tools/benchmark.py memory
+    python tools/benchmark.py networks
+    python tools/benchmark.py cache
 
 With --against a function of yours takes its turns beside ours: for losses one from (student_logits,
 teacher_logits, target) to a scalar; for step a training loop from (teacher, student, batch_size,
@@ -28,7 +30,15 @@ PAIRS = {
     'resnet56_resnet20': 'vanilla_resnet20',
     'resnet20_resnet8': 'vanilla_resnet8',
 }
-UNITS = {'losses': 'ms', 'step': 'images/s', 'data': 'images/s', 'memory': 'MiB'}
+IMAGENET_PAIRS = ('r34_r18', 'deit-base_deit-small')
+UNITS = {
+    'losses': 'ms',
+    'step': 'images/s',
+    'data': 'images/s',
+    'memory': 'MiB',
+    'networks': 'ms/image',
+    'cache': 'images/s',
+}
 
 
 def load_function(spec: str) -> Callable:
@@ -78,6 +88,13 @@ def main() -> None:
             for pair, (recipe, _) in recipes.items()
             for size in args.batch_sizes
         }
+    elif args.what == 'networks':
+        figures = {
+            pair: benchmarks.networks(f'configs/aekt/aekt_{pair}_imagenet.py', rounds=rounds)
+            for pair in IMAGENET_PAIRS
+        }
+    elif args.what == 'cache':
+        figures = benchmarks.cache_reads(rounds=rounds)
     else:
         figures = {
             f'{pair}, batch {size}': row

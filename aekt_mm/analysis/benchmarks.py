@@ -1,4 +1,4 @@
-"""Paired measurements: losses, training steps, data, memory.
+"""Paired measurements: losses, training steps, data, memory, networks, cached logits.
 
 Whatever is compared runs in turns in one process, and medians are taken over the turns, since a
 machine's speed changes more between runs than between neighbours in one.
@@ -25,6 +25,7 @@ from aekt_mm.datasets import ArrayDataset, ViewSampler, whole_batch
 from aekt_mm.engine.launching import build_runner
 from aekt_mm.models import AEKTLoss, BatchPreprocessor, DKDLoss, KDLoss
 from aekt_mm.models.teachers import LogitCache, data_identity
+from aekt_mm.models.teachers.logit_cache import FORMATS
 from aekt_mm.registry import DATASETS, MODELS, build
 from aekt_mm.structures import BatchSample
 
@@ -330,6 +331,76 @@ class _TorchvisionDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple:
         return self.transform(self.pixels[index]), self.labels[index]
+
+
+def cache_reads(samples: int = 2048, batch_size: int = 64, rounds: int = 20) -> dict:
+    """Measure how fast a cached teacher's logits are looked up, in each format.
+
+    The files are in the operating system's page cache: what is measured is the processor's part.
+
+    Args:
+        samples: Of a cache, with random logits.
+        batch_size: Of a look-up, of random samples.
+        rounds: How often each is measured.
+
+    Returns:
+        Images a second by number of classes and format.
+    """
+    results = {}
+    for classes, k in ((100, 20), (1000, 10), (21841, 50)):
+        labels, logits = torch.zeros(samples, dtype=torch.int64), torch.randn(samples, classes)
+        with tempfile.TemporaryDirectory() as folder:
+            look_ups = {}
+            for form in FORMATS:
+                manifest = dict(views=1, samples=samples, classes=classes, format=form, k=k)
+                cache = LogitCache.create(Path(folder) / form, {**manifest, 'temperature': 1.0})
+                cache.write(0, np.arange(samples), labels, logits)
+                index = np.random.default_rng(0).permutation(samples)[:batch_size]
+                look_ups[form] = partial(cache.read, 0, index, labels[index])
+
+            def rate(look_up: Callable) -> float:
+                started = time.perf_counter()
+                for _ in range(10):
+                    look_up()
+                return 10 * batch_size / (time.perf_counter() - started)
+
+            rates = {name: partial(rate, look_up) for name, look_up in look_ups.items()}
+            results[f'{classes} classes, k = {k}'] = medians(take_turns(rates, rounds))
+    return results
+
+
+def networks(recipe: str, batch_size: int = 8, side: int = 224, rounds: int = 5) -> dict:
+    """Measure what a recipe's networks cost: a student's training step and a teacher's forward.
+
+    Args:
+        recipe: Path of a distillation recipe; both run with random weights on ready images.
+        batch_size: Of the images.
+        side: Height and width of the images in pixels.
+        rounds: How often each is measured.
+
+    Returns:
+        Milliseconds an image of each, and of both together, which is an online step's.
+    """
+    cfg = Config.fromfile(recipe)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    images = torch.randn(batch_size, 3, side, side, device=device)
+    images = images.to(memory_format=torch.channels_last)
+    student = build(MODELS, cfg.model.student).to(device).train()
+    teacher = build(MODELS, dict(cfg.model.teacher, checkpoint=None)).to(device)
+    optimizer = torch.optim.SGD(student.parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        student(images).square().mean().backward()
+        optimizer.step()
+
+    def teach() -> None:
+        teacher(images)
+
+    functions = {'student, step': step, 'teacher, forward': teach}
+    seconds = medians(take_turns(functions, rounds))
+    cost = {name: value * 1e3 / batch_size for name, value in seconds.items()}
+    return {**cost, 'online': sum(cost.values())}
 
 
 def memory(recipe: str, batch_size: int = 64) -> dict:

@@ -99,6 +99,16 @@ def test_the_batched_path_reads_what_the_others_read():
     assert min(figures.values()) > 0
 
 
+def test_networks_and_caches():
+    figures = benchmarks.networks(str(RECIPE), batch_size=8, side=32, rounds=1)
+    assert list(figures) == ['student, step', 'teacher, forward', 'online']
+    assert figures['online'] == figures['student, step'] + figures['teacher, forward']
+
+    figures = benchmarks.cache_reads(samples=64, batch_size=8, rounds=1)
+    assert all(list(row) == ['float32', 'float16', 'topk'] for row in figures.values())
+    assert all(min(row.values()) > 0 for row in figures.values())
+
+
 def test_an_unknown_function_to_compare_with(run, tmp_path):
     (tmp_path / 'peer.py').write_text('def loss(s, t, y): return (s - t).square().mean()\n')
     command = [sys.executable, str(ROOT / 'tools/benchmark.py'), 'losses', '--against']
