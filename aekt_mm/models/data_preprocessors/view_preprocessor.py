@@ -1,5 +1,6 @@
-"""Mixing of a batch whose images were augmented one by one."""
+"""Batches of images that were augmented one by one."""
 
+import torch
 from mmpretrain.models import ClsDataPreprocessor
 
 from aekt_mm.registry import MODELS
@@ -8,23 +9,28 @@ from aekt_mm.structures import batch_key, seeded
 
 @MODELS.register_module()
 class ViewPreprocessor(ClsDataPreprocessor):
-    """mmpretrain's ``ClsDataPreprocessor``, which mixes batches by their views.
+    """mmpretrain's ``ClsDataPreprocessor`` for the batches of a ``ViewDataset``.
 
-    For the batches of a :class:`~aekt_mm.datasets.ViewDataset`, where ``batch_augments`` are set.
-    As in :class:`BatchPreprocessor` a batch's mix is drawn from the view of its first sample.
+    Inputs come out channels-last, the format in which convolutions are fast. Where
+    ``batch_augments`` are set, they mix as in :class:`BatchPreprocessor`: drawn from the view of a
+    batch's first sample.
 
     Args:
         *args: As mmpretrain's.
         **kwargs: As mmpretrain's.
     """
 
+    @torch.compiler.disable  # where a whole step is compiled: samples can't be traced
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare a batch as mmpretrain does.
 
         Raises:
             TypeError: If the batch is to be mixed and has no views.
         """
-        if not training or self.batch_augments is None:
-            return super().forward(data, training)
-        with seeded(batch_key(data['data_samples'])):
-            return super().forward(data, training)
+        if training and self.batch_augments is not None:
+            with seeded(batch_key(data['data_samples'])):
+                data = super().forward(data, training)
+        else:
+            data = super().forward(data, training)
+        data['inputs'] = data['inputs'].contiguous(memory_format=torch.channels_last)
+        return data

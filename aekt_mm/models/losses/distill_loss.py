@@ -58,6 +58,7 @@ class DistillLoss(nn.Module):
     def __init__(self, temperature: float = 4.0) -> None:
         super().__init__()
         self.temperature = check_range('temperature', temperature, 0, inclusive=False)
+        self._mixing_checked = False
 
     def terms(
         self, student_margin: Tensor, teacher_margin: Tensor, nontarget_kl: Tensor
@@ -92,11 +93,15 @@ class DistillLoss(nn.Module):
             of the target over the student's (a sample counts at most ``MAX_LOGGED_RATIO``).
 
         Raises:
-            ValueError: If shapes do not fit, or a soft target mixes too many classes.
+            ValueError: If shapes do not fit, or a soft target mixes too many classes. On a GPU
+                only the first soft targets are looked at: to look makes a step wait.
             IndexError: If a label is not in [0, C). On a GPU labels are not looked at, since that
                 would make every step wait: check the dataset's beforehand.
         """
-        _check_batch(student_logits, teacher_logits, target)
+        _check_shapes(student_logits, teacher_logits, target)
+        if target.device.type == 'cpu' or (target.ndim == 2 and not self._mixing_checked):
+            _check_values(target, classes=student_logits.shape[1])
+            self._mixing_checked = target.ndim == 2
         if target.ndim == 1:
             return self._of_class(student_logits, teacher_logits, target.long())
         shares, classes = target.topk(MAX_MIXED_CLASSES, dim=1)
@@ -125,7 +130,7 @@ class DistillLoss(nn.Module):
         }
 
 
-def _check_batch(student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> None:
+def _check_shapes(student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> None:
     shape = tuple(student_logits.shape)
     if len(shape) != 2 or shape[1] < 2:
         raise ValueError(f'student_logits must be (N, C) with C of at least 2, but are {shape}')
@@ -134,21 +139,28 @@ def _check_batch(student_logits: Tensor, teacher_logits: Tensor, target: Tensor)
             f'teacher_logits are {tuple(teacher_logits.shape)}, but student_logits are {shape}: '
             'teacher and student must have the same classes'
         )
-    if target.shape == student_logits.shape and target.is_floating_point():
-        mixed = int(target.count_nonzero(dim=1).max()) if len(target) else 0
+    soft = target.is_floating_point()
+    if target.shape != (student_logits.shape if soft else student_logits.shape[:1]):
+        raise ValueError(
+            f'target must be (N,) class indices or (N, C) class shares for logits {shape}, but is '
+            f'{target.dtype} {tuple(target.shape)}'
+        )
+
+
+@torch.compiler.disable  # what it raises depends on values
+def _check_values(target: Tensor, classes: int) -> None:
+    if not len(target):
+        return
+    if target.ndim == 2:
+        mixed = int(target.count_nonzero(dim=1).max())
         if mixed > MAX_MIXED_CLASSES:
             raise ValueError(
                 f'a soft target mixes {mixed} classes, but at most {MAX_MIXED_CLASSES} are '
                 'supported: mixup and cutmix mix two; label smoothing belongs to the cross-entropy '
                 "of the student's head"
             )
-    elif target.shape != student_logits.shape[:1] or target.is_floating_point():
-        raise ValueError(
-            f'target must be (N,) class indices or (N, C) class shares for logits {shape}, but is '
-            f'{target.dtype} {tuple(target.shape)}'
-        )
-    elif target.device.type == 'cpu' and len(target):
-        low, high = target.aminmax()
-        if low < 0 or high >= shape[1]:
-            wrong = int(low if low < 0 else high)
-            raise IndexError(f'label {wrong} is out of range: the logits have {shape[1]} classes')
+        return
+    low, high = target.aminmax()
+    if low < 0 or high >= classes:
+        wrong = int(low if low < 0 else high)
+        raise IndexError(f'label {wrong} is out of range: the logits have {classes} classes')

@@ -122,7 +122,7 @@ class OnlineTeacher(nn.Module):
         Raises:
             TypeError: If the model returns anything else.
         """
-        with torch.inference_mode():
+        with torch.no_grad() if torch.compiler.is_compiling() else torch.inference_mode():
             images = inputs.flip(1) if self.swap_channels else inputs
             if self.scale is not None:
                 images = torch.addcmul(self.shift, images, self.scale)

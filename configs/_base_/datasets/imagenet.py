@@ -1,5 +1,5 @@
 data_preprocessor = dict(
-    type='ClsDataPreprocessor',
+    type='ViewPreprocessor',
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
     to_rgb=True,

@@ -3,7 +3,6 @@ _base_ = './imagenet.py'
 # DeiT's augmentation as mmpretrain has it: RandAugment, random erasing, mixup and cutmix. They mix
 # two classes, which is what distillation losses take.
 data_preprocessor = dict(
-    type='ViewPreprocessor',
     num_classes=1000,
     batch_augments=dict(
         augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)],

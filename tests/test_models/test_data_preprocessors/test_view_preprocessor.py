@@ -48,7 +48,9 @@ def test_otherwise_it_is_mmpretrains():
     expected = plain(batch(viewed=False), training=True)['inputs']
     mixing = prepare(batch_augments=MIX, num_classes=6)
     assert torch.equal(mixing(batch(viewed=False), training=False)['inputs'], expected)
-    assert torch.equal(prepare()(batch(viewed=False), training=True)['inputs'], expected)
+    inputs = prepare()(batch(viewed=False), training=True)['inputs']
+    assert torch.equal(inputs, expected)
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_batches_without_views_can_not_be_mixed():

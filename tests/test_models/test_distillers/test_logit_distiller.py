@@ -1,7 +1,9 @@
 """Where student, teacher, connector and losses meet."""
 
 import copy
+from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,9 +12,10 @@ from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from aekt_mm.datasets import ArrayDataset
 from aekt_mm.models import DKDLoss, KDLoss, LogitDistiller, OnlineTeacher, TaskSerializationFC
 from aekt_mm.registry import MODELS
-from aekt_mm.structures import BatchSample
+from aekt_mm.structures import BatchSample, ViewKey
 
 
 def network(depth=8, classes=10, **head):
@@ -212,3 +215,26 @@ def test_wrong_number_of_teacher_logits():
 def test_unknown_mode():
     with pytest.raises(ValueError, match=r"mode must be .* but is 'train'"):
         distiller()(*batch(), mode='train')
+
+
+def test_no_step_waits_for_the_device(monkeypatch):
+    """Tensors without content stand for those of a GPU: to look at a value of theirs is an error.
+
+    From uint8 images to gradients, as a training step does it.
+    """
+    monkeypatch.setattr(torch, 'autocast', lambda *_, **__: nullcontext())  # has no such device
+    model = distiller(
+        connector=dict(type='TaskSerializationFC'),
+        losses=dict(aekt=dict(type='AEKTLoss'), kd=dict(type='KDLoss')),
+        data_preprocessor=dict(
+            type='BatchPreprocessor', mean=[1.0] * 3, std=[2.0] * 3, crop_padding=1, flip=True
+        ),
+    ).to('meta')
+    dataset = ArrayDataset(np.zeros((6, 8, 8, 3), np.uint8), [0, 1, 2, 3, 4, 5], 'abcdefghij')
+    data = dataset.__getitems__([ViewKey(0, 0, k) for k in range(6)])
+    data = model.data_preprocessor(data, training=True)
+    assert data['inputs'].device.type == 'meta'
+    loss, logs = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    assert all(parameter.grad.shape == parameter.shape for parameter in model.parameters())
+    assert {value.device.type for value in logs.values()} == {'meta'}

@@ -1,5 +1,8 @@
 """KD, DKD and AEKT: values, soft targets, extremes and bad input."""
 
+import copy
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -225,3 +228,23 @@ def soft(classes):
 def test_bad_batches(student, teacher, target, error, message):
     with pytest.raises(error, match=message):
         KDLoss()(torch.zeros(student), torch.zeros(teacher), target)
+
+
+@pytest.mark.parametrize('name', LOSSES)
+@pytest.mark.parametrize('soft_target', [False, True])
+def test_no_step_waits_for_the_device(name, soft_target, monkeypatch):
+    """Tensors without content stand for those of a GPU: to look at a value of theirs is an error.
+
+    Only the first soft targets are looked at.
+    """
+    monkeypatch.setattr(torch, 'autocast', lambda *_, **__: nullcontext())  # has no such device
+    loss = copy.deepcopy(LOSSES[name])
+    student = torch.zeros(12, 7, device='meta', requires_grad=True)
+    teacher = torch.zeros(12, 7, device='meta')
+    target = soft(2).to('meta') if soft_target else torch.zeros(12, device='meta').long()
+    if soft_target:
+        with pytest.raises(RuntimeError, match='meta'):
+            loss(student, teacher, target)
+        loss(torch.zeros(12, 7), torch.zeros(12, 7), soft(2))
+    total(loss(student, teacher, target)).backward()
+    assert student.grad.shape == (12, 7)
