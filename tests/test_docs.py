@@ -4,14 +4,18 @@ import re
 import sys
 from pathlib import Path
 
+import mmcv
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
 import aekt_mm  # noqa: F401
 from aekt_mm.engine.launching import build_runner
 from aekt_mm.engine.publishing import publish_student
+from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.models.checkpoints import load_restricted
 from aekt_mm.registry import EXPLICIT_TERMS, MODELS, build
 
@@ -150,3 +154,29 @@ def test_a_teacher(checkout):
     images = torch.rand(3, 3, 8, 8)
     expected = torch.stack([member(images) for member in teacher.teachers]).mean(0)
     torch.testing.assert_close(teacher(images), expected)
+
+
+@pytest.mark.parametrize('recipe', ['flowers', 'flowers_in_memory'])
+def test_views_of_the_users_own(checkout, recipe):
+    write(checkout, examples('../views'))
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 40, 3), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        mmcv.imwrite(image, str(checkout / f'data/flowers/kind_{index % 3}/{index}.jpg'))
+    cfg = Config.fromfile(checkout / f'my_project/{recipe}.py')
+    torch.save(MODELS.build(dict(cfg.classifier)).state_dict(), 'flowers_teacher.pth')
+    cfg.train_dataloader.persistent_workers = False
+
+    def trained(name):
+        run = cfg.copy()
+        run.work_dir, run.launcher, run.experiment_name = str(checkout / name), 'none', name
+        run.custom_imports = None  # as it is here; a registry takes no name twice
+        return run
+
+    cache = cache_teacher(trained('cache'), checkout / 'logits', views=2, form='float32', k=1)
+    assert cache.complete
+    online = Runner.from_cfg(trained('online')).train()
+    cached = trained('cached')
+    cached.model.teacher = dict(type='CachedTeacher', cache=str(checkout / 'logits'))
+    cached = Runner.from_cfg(cached).train()
+    for (name, expected), value in zip(online.state_dict().items(), cached.state_dict().values()):
+        assert torch.equal(value, expected), name
