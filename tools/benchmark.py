@@ -106,11 +106,12 @@ def main() -> None:
 
     names = list(next(iter(figures.values())))
     table = Table(
-        '', *names, title=f'{args.what}, {UNITS[args.what]}: median (ratio to {names[0]})'
+        '', *names, title=f'{args.what}, {UNITS[args.what]}: median (median ratio to {names[0]})'
     )
     for row, values in figures.items():
-        first = values[names[0]]
-        table.add_row(row, *(f'{values[n]:,.4g} ({values[n] / first:.2f})' for n in names))
+        table.add_row(
+            row, *(f'{value["median"]:,.4g} ({value["ratio"]:.2f})' for value in values.values())
+        )
     Console().print(table)
     if args.out:
         machine = dict(

@@ -1,7 +1,7 @@
 """Paired measurements: losses, training steps, data, memory, networks, cached logits.
 
-Whatever is compared runs in turns in one process, and medians are taken over the turns, since a
-machine's speed changes more between runs than between neighbours in one.
+Whatever is compared runs in turns in one process. Medians are taken over the turns, of values and
+of ratios within a turn: a machine changes its speed more between runs than between neighbours.
 """
 
 import statistics
@@ -60,9 +60,23 @@ def take_turns(
     return measured
 
 
-def medians(measured: dict[str, list[float]]) -> dict[str, float]:
-    """Return the median of each function's measurements."""
-    return {name: statistics.median(values) for name, values in measured.items()}
+def summarise(measured: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return the median of each function's measurements, and of its ratios to the first's.
+
+    A ratio is of one round, within which a machine's speed changes least.
+
+    Examples:
+        >>> summarise({'a': [1.0, 2.0, 9.0], 'b': [2.0, 4.0, 9.0]})['b']
+        {'median': 4.0, 'ratio': 2.0}
+    """
+    first = next(iter(measured.values()))
+    return {
+        name: {
+            'median': statistics.median(values),
+            'ratio': statistics.median(value / base for value, base in zip(values, first)),
+        }
+        for name, values in measured.items()
+    }
 
 
 def losses(rounds: int = 100, against: Callable | None = None, device: str = 'cpu') -> dict:
@@ -102,9 +116,13 @@ def losses(rounds: int = 100, against: Callable | None = None, device: str = 'cp
             loss(*batch).backward()
 
         functions = {name: partial(step, loss) for name, loss in candidates.items()}
-        seconds = medians(take_turns(functions, rounds, warmup=10))
-        results[f'({n}, {c})'] = {name: value * 1e3 for name, value in seconds.items()}
+        seconds = take_turns(functions, rounds, warmup=10)
+        results[f'({n}, {c})'] = summarise(_in_ms(seconds))
     return results
+
+
+def _in_ms(seconds: dict[str, list[float]], images: int = 1) -> dict[str, list[float]]:
+    return {name: [value * 1e3 / images for value in values] for name, values in seconds.items()}
 
 
 class _StopwatchHook(Hook):
@@ -239,7 +257,7 @@ def steps(
                 functions['against'] = partial(
                     _against_loop, against, online, batch_size, iterations
                 )
-            results[str(batch_size)] = medians(take_turns(functions, rounds, warmup=0))
+            results[str(batch_size)] = summarise(take_turns(functions, rounds, warmup=0))
     return results
 
 
@@ -284,7 +302,7 @@ def data(images: int = 4096, rounds: int = 3) -> dict:
         'mmpretrain': lambda: rate(theirs, lambda batch: normalise(batch, training=True)),
         'torchvision': lambda: rate(torchvisions, lambda batch: batch),
     }
-    return medians(take_turns(functions, rounds))
+    return summarise(take_turns(functions, rounds))
 
 
 def _pseudo_collate(samples: list) -> dict:
@@ -365,7 +383,7 @@ def cache_reads(samples: int = 2048, batch_size: int = 64, rounds: int = 20) -> 
                 return 10 * batch_size / (time.perf_counter() - started)
 
             rates = {name: partial(rate, look_up) for name, look_up in look_ups.items()}
-            results[f'{classes} classes, k = {k}'] = medians(take_turns(rates, rounds))
+            results[f'{classes} classes, k = {k}'] = summarise(take_turns(rates, rounds))
     return results
 
 
@@ -398,9 +416,8 @@ def networks(recipe: str, batch_size: int = 8, side: int = 224, rounds: int = 5)
         teacher(images)
 
     functions = {'student, step': step, 'teacher, forward': teach}
-    seconds = medians(take_turns(functions, rounds))
-    cost = {name: value * 1e3 / batch_size for name, value in seconds.items()}
-    return {**cost, 'online': sum(cost.values())}
+    cost = _in_ms(take_turns(functions, rounds), images=batch_size)
+    return summarise({**cost, 'online': [sum(turn) for turn in zip(*cost.values())]})
 
 
 def memory(recipe: str, batch_size: int = 64) -> dict:
@@ -438,12 +455,14 @@ def memory(recipe: str, batch_size: int = 64) -> dict:
     weights = sum(t.numel() * t.element_size() for t in teacher.state_dict().values())
     cached = peak(distiller(lambda inputs, data_samples: stored))
     teacher.requires_grad_(True)  # the tracker hooks parameters; the teacher records no graph
-    return {
-        'student alone': peak(build(MODELS, cfg.model.student).to(device)),
-        'online': peak(distiller(teacher), teacher),
-        'cached': cached,
-        "teacher's weights": weights / 2**20,
-    }
+    return summarise(
+        {
+            'student alone': [peak(build(MODELS, cfg.model.student).to(device))],
+            'online': [peak(distiller(teacher), teacher)],
+            'cached': [cached],
+            "teacher's weights": [weights / 2**20],
+        }
+    )
 
 
 def _peak(step: Callable[[], None], *held: object) -> float:

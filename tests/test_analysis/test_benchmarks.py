@@ -38,7 +38,18 @@ def test_functions_take_turns():
     assert order == ['given', 'timed'] * 4
     assert measured['given'] == [0.0, 5.0, 1.0]
     assert len(measured['timed']) == 3 and min(measured['timed']) > 0
-    assert benchmarks.medians(measured)['given'] == 1.0
+
+
+def test_ratios_are_those_within_a_round():
+    measured = {'slow': [1.0, 10.0, 4.0], 'fast': [3.0, 20.0, 8.0]}
+    assert benchmarks.summarise(measured) == {
+        'slow': {'median': 4.0, 'ratio': 1.0},
+        'fast': {'median': 8.0, 'ratio': 2.0},
+    }
+
+
+def values(row):
+    return {name: figure['median'] for name, figure in row.items()}
 
 
 def test_losses_against_another(monkeypatch):
@@ -69,7 +80,7 @@ def test_steps_of_a_recipe(compiled, monkeypatch):
     figures = benchmarks.steps(
         str(RECIPE), str(VANILLA), (16,), iterations=4, rounds=1, against=loop, compiled=compiled
     )
-    row = figures['16']
+    row = values(figures['16'])
     assert list(row) == ['bare loop', 'student alone', 'online', 'cached', 'against']
     assert row['against'] == 123.0 and min(row.values()) > 0
     assert got == [(False, True, 16, 4)]
@@ -85,7 +96,7 @@ def test_more_iterations_than_a_recipe_has(monkeypatch, digits_recipe):
 def test_the_teacher_adds_its_weights_to_the_peak_and_no_activations(monkeypatch):
     monkeypatch.chdir(ROOT)
     batch = 32
-    figures = benchmarks.memory(str(RECIPE), batch)
+    figures = values(benchmarks.memory(str(RECIPE), batch))
     one_layer = batch * 16 * 32 * 32 * 4 / 2**20  # the widest of the teacher's feature maps
     added = figures['online'] - figures['cached']
     assert figures["teacher's weights"] <= added + 0.01
@@ -94,19 +105,19 @@ def test_the_teacher_adds_its_weights_to_the_peak_and_no_activations(monkeypatch
 
 
 def test_the_batched_path_reads_what_the_others_read():
-    figures = benchmarks.data(images=256, rounds=1)
+    figures = values(benchmarks.data(images=256, rounds=1))
     assert list(figures) == ['aekt_mm', 'mmpretrain', 'torchvision']
     assert min(figures.values()) > 0
 
 
 def test_networks_and_caches():
-    figures = benchmarks.networks(str(RECIPE), batch_size=8, side=32, rounds=1)
+    figures = values(benchmarks.networks(str(RECIPE), batch_size=8, side=32, rounds=1))
     assert list(figures) == ['student, step', 'teacher, forward', 'online']
     assert figures['online'] == figures['student, step'] + figures['teacher, forward']
 
     figures = benchmarks.cache_reads(samples=64, batch_size=8, rounds=1)
     assert all(list(row) == ['float32', 'float16', 'topk'] for row in figures.values())
-    assert all(min(row.values()) > 0 for row in figures.values())
+    assert all(min(values(row).values()) > 0 for row in figures.values())
 
 
 def test_an_unknown_function_to_compare_with(run, tmp_path):

@@ -122,6 +122,7 @@ class OnlineTeacher(nn.Module):
         Raises:
             TypeError: If the model returns anything else.
         """
+        # dynamo's guards fail on what it makes of plain numbers in inference mode (torch 2.14)
         with torch.no_grad() if torch.compiler.is_compiling() else torch.inference_mode():
             images = inputs.flip(1) if self.swap_channels else inputs
             if self.scale is not None:
