@@ -243,9 +243,10 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         publish_student(tmp_path / 'absent.py', tmp_path / 'other.pth', tmp_path / 'student')
 
 
-def test_publishes_again_where_a_published_student_was_loaded(tmp_path):
+def test_publishes_again_where_a_published_student_was_loaded(tmp_path, monkeypatch):
     """Loading it registers its own copy of the backbone, in the place of the package's."""
     original = MODELS.get('CIFARResNet')
+    monkeypatch.delitem(sys.modules, 'cifar_resnet', raising=False)  # of another test's student
     write_recipe(tmp_path, small_student(), 'vanilla')
     arguments = tmp_path / 'recipe.py', tmp_path / 'epoch_1.pth'
     try:
