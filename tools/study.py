@@ -23,10 +23,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--work-dir', type=Path, help='where trials keep what they write; work_dirs/studies/NAME'
     )
-    parser.add_argument('--threads', type=int, default=1, help='of each trial (1)')
-    parser.add_argument(
-        '--gpus', type=float, default=0, help='of each trial (0), 0.25 for four on one'
-    )
     return parser.parse_args()
 
 
@@ -39,7 +35,7 @@ def main() -> None:
             from aekt_mm.analysis.running import run_study
 
             work_dir = args.work_dir or Path('work_dirs/studies') / study.path.stem
-            failed = run_study(study, Path(__file__).parent, work_dir, args.threads, args.gpus)
+            failed = run_study(study, Path(__file__).parent, work_dir)
         print(markdown(study, read_results(study)), end='')
     except (FileNotFoundError, ValueError, RuntimeError) as error:
         sys.exit(f'study: {error}')

@@ -29,7 +29,7 @@ from .study import MEASURES, Study, Trial, add_result, missing
 VIEW_SEED = 0  # trials of all seeds see the same views, so that they can share a teacher's cache
 
 
-def run_study(study: Study, tools: Path, work_dir: Path, threads: int, gpus: float) -> list[str]:
+def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     """Run what is missing of a study and add it to its results, as it comes.
 
     Each trial is a run of ``tools/train.py`` in a process and a work directory of its own. What was
@@ -39,8 +39,6 @@ def run_study(study: Study, tools: Path, work_dir: Path, threads: int, gpus: flo
         study: What to run.
         tools: The folder of ``train.py`` and ``cache_teacher.py``.
         work_dir: Where trials keep logs and checkpoints; on a cluster all machines share it.
-        threads: How many threads a trial has; as many trials run at once as there are cores for.
-        gpus: How much of a GPU a trial has, 0 for none.
 
     Returns:
         The names of the trials that failed.
@@ -63,7 +61,7 @@ def run_study(study: Study, tools: Path, work_dir: Path, threads: int, gpus: flo
     os.environ['RAY_CHDIR_TO_TRIAL_DIR'] = '0'
     os.environ.setdefault('TUNE_DISABLE_AUTO_CALLBACK_LOGGERS', '1')
     ray.init(
-        address=os.environ.get('RAY_ADDRESS'),
+        address=os.environ.get('RAY_ADDRESS', 'local'),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -72,8 +70,8 @@ def run_study(study: Study, tools: Path, work_dir: Path, threads: int, gpus: flo
     try:
         tune.Tuner(
             tune.with_resources(
-                partial(_run, tools=tools.resolve(), threads=threads, teacher=teacher),
-                {'cpu': threads, 'gpu': gpus},
+                partial(_run, tools=tools.resolve(), threads=study.threads, teacher=teacher),
+                {'cpu': study.threads, 'gpu': study.gpus},
             ),
             param_space={
                 'trial': tune.grid_search(

@@ -5,6 +5,8 @@ A study is data, a YAML file::
     hold_out: 0.2          # validate on a fifth of the training set; without it: on the test set
     baseline: dkd          # what the others are compared with
     seeds: [0, 1, 2]
+    threads: 1             # of a trial, and how much of a GPU it has: 0.25 for four on one
+    gpus: 0
     cached_teacher: {folder: work_dirs/teachers/resnet20, views: 8, format: float32}
     options:               # of every trial, as in --cfg-options
       train_cfg.val_interval: 8
@@ -33,9 +35,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from scipy import stats
 
-KEYS = ('hold_out', 'baseline', 'seeds', 'cached_teacher', 'options', 'arms')
+from .intervals import paired_interval
+
+KEYS = ('hold_out', 'baseline', 'seeds', 'threads', 'gpus', 'cached_teacher', 'options', 'arms')
 ARM_KEYS = ('recipe', 'options', 'grid', 'search', 'samples')
 
 #: What a trial measures, in the order of the columns: heading and digits in a table.
@@ -81,6 +84,8 @@ class Study:
         trials: All of them, seed by seed.
         hold_out: What share of the training set the trials are validated on; None: the test set.
         cached_teacher: ``folder``, ``views`` and ``format`` of a cache that all trials share.
+        threads: How many a trial has; as many trials run at once as there are cores for.
+        gpus: How much of a GPU a trial has, 0 for none.
     """
 
     path: Path
@@ -88,6 +93,8 @@ class Study:
     trials: tuple[Trial, ...]
     hold_out: float | None = None
     cached_teacher: dict[str, Any] | None = None
+    threads: int = 1
+    gpus: float = 0
 
     @property
     def results(self) -> Path:
@@ -145,7 +152,15 @@ def read_study(path: str | Path) -> Study:
         for seed in seeds
         for name, (recipe, options) in found.items()
     ]
-    return Study(path, content['baseline'], tuple(trials), content.get('hold_out'), cached_teacher)
+    return Study(
+        path,
+        content['baseline'],
+        tuple(trials),
+        content.get('hold_out'),
+        cached_teacher,
+        content.get('threads', 1),
+        content.get('gpus', 0),
+    )
 
 
 def _check_keys(
@@ -274,30 +289,6 @@ def compare(study: Study, results: pd.DataFrame) -> pd.DataFrame:
             row[f'{measure}_gain'], row[f'{measure}_interval'] = paired_interval(gain)
         rows[arm] = row
     return pd.DataFrame.from_dict(rows, orient='index')
-
-
-def paired_interval(differences: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the mean of paired differences and half the width of its confidence interval.
-
-    Args:
-        differences: (N,), one a seed.
-        confidence: Of the interval, Student's t with N - 1 degrees of freedom.
-
-    Returns:
-        Mean and half width; NaN where N does not allow them.
-
-    Examples:
-        >>> mean, half = paired_interval([1.0, 2.0, 3.0])
-        >>> f'{mean:.2f} ± {half:.2f}'
-        '2.00 ± 2.48'
-    """
-    differences = np.asarray(differences, dtype=float)
-    count = len(differences)
-    mean = differences.mean() if count else float('nan')
-    if count < 2:
-        return mean, float('nan')
-    error = differences.std(ddof=1) / np.sqrt(count)
-    return mean, stats.t.ppf((1 + confidence) / 2, count - 1) * error
 
 
 def markdown(study: Study, results: pd.DataFrame) -> str:

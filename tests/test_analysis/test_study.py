@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from aekt_mm.analysis.intervals import paired_interval
 from aekt_mm.analysis.study import (
     add_result,
     compare,
     markdown,
     missing,
-    paired_interval,
     read_results,
     read_study,
     settings,
@@ -117,7 +117,7 @@ def test_results_of_other_settings_are_not_taken_for_these(tmp_path):
     study = read_study(study_file(tmp_path))
     add_result(study, study.trials[0], dict(top1=50.0))
     changed = read_study(study_file(tmp_path, options={'train_cfg.max_epochs': 3}))
-    with pytest.raises(ValueError, match='now says .*max_epochs=3: give the arm another name'):
+    with pytest.raises(ValueError, match=r'now says .*max_epochs=3: give the arm another name'):
         missing(changed)
 
 
