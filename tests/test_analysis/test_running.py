@@ -48,8 +48,8 @@ def test_the_config_of_a_trial(study, tmp_path):
     assert cfg.randomness.seed == 3
     assert cfg.val_dataloader.dataset.part == 'validation'
     assert cfg.val_dataloader.dataset.dataset.split == 'train'  # nothing of the test set
-    written = Config.fromfile(tmp_path / 'work' / trial.name / 'trial.py')
-    assert json.dumps(written.to_dict()) == json.dumps(cfg.to_dict())
+    written = Config.fromfile(tmp_path / 'work' / trial.name / 'trial.py').to_dict()
+    assert json.dumps(written, sort_keys=True) == json.dumps(cfg.to_dict(), sort_keys=True)
 
 
 def test_an_option_that_is_not_in_the_recipe_names_its_arm(study, tmp_path):
