@@ -64,7 +64,9 @@ setup(
     install_requires=requirements('runtime'),
     # the original distributions go over the onedl-* ones, which an extra can't take away;
     # requirements/openmmlab.txt says how to have them alone
-    extras_require={name: requirements(name) for name in ('digits', 'tests', 'docs', 'openmmlab')},
+    extras_require={
+        name: requirements(name) for name in ('digits', 'images', 'tests', 'docs', 'openmmlab')
+    },
     cmdclass={'build_py': BuildWithMIM},
     zip_safe=False,
 )

@@ -1,9 +1,11 @@
-"""Datasets in memory, and views of any dataset."""
+"""Datasets in memory, prepared image sets, and views of any dataset."""
 
 from .array_dataset import ArrayDataset, whole_batch
 from .cifar100_arrays import CIFAR100Arrays
+from .decoding import LoadRandomResizedCrop, PackPixels
 from .digits import Digits
 from .in_memory import InMemory
+from .prepared_images import PreparedImages
 from .samplers import ViewSampler
 from .view_dataset import ViewDataset
 
@@ -12,6 +14,9 @@ __all__ = [
     'CIFAR100Arrays',
     'Digits',
     'InMemory',
+    'LoadRandomResizedCrop',
+    'PackPixels',
+    'PreparedImages',
     'ViewDataset',
     'ViewSampler',
     'whole_batch',
