@@ -4,9 +4,16 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config, ConfigDict
+from PIL import Image
 
+from aekt_mm.datasets import Digits
+from aekt_mm.engine.image_preparing import prepare_images
+from aekt_mm.engine.launching import build_runner
 from aekt_mm.engine.prepared_sets import LOADERS, image_sets, use_prepared
+from aekt_mm.engine.teacher_caching import cache_teacher
+from aekt_mm.registry import DATASETS, build
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -94,3 +101,41 @@ def test_a_set_that_is_not_there(tmp_path):
         f'it with tools/dataset_converters/prepare_images.py {recipe} {tmp_path}',
     ):
         use_prepared(Config.fromfile(recipe), str(tmp_path))
+
+
+def test_a_cached_teacher_over_a_prepared_set(digits_recipe, tmp_path):
+    """A recipe of image files, prepared, with its teacher cached, trains as with its teacher."""
+    for package in ('pyarrow', 'simplejpeg'):
+        pytest.importorskip(package)
+    digits = Digits('train')
+    for index in range(96):
+        path = tmp_path / 'files' / str(digits.labels[index].item()) / f'{index}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.images[index].numpy()).save(path)
+    files = dict(type='CustomDataset', data_root=str(tmp_path / 'files'))
+    prepare_images(build(DATASETS, dict(files, pipeline=[])), tmp_path / 'sets/train', workers=0)
+
+    cfg = digits_recipe
+    cfg.default_hooks.checkpoint.interval = 2
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
+    pipeline = [dict(type='LoadRandomResizedCrop', scale=8), dict(type='PackPixels')]
+    dataset = dict(type='ViewDataset', dataset=dict(files, pipeline=pipeline))
+    cfg.train_dataloader = dict(
+        cfg.train_dataloader, dataset=dataset, collate_fn=dict(type='default_collate')
+    )
+    cfg.data_preprocessor = dict(
+        type='ViewPreprocessor', mean=[78.0] * 3, std=[96.0] * 3, view_augments=dict(flip=True)
+    )
+    use_prepared(cfg, str(tmp_path / 'sets'))
+    online = cfg.model.teacher
+    cached = dict(type='CachedTeacher', cache=str(tmp_path / 'cache'), online=online)
+    cache_teacher(cfg.copy(), tmp_path / 'cache', views=2, form='float32', k=1)
+    states = []
+    for teacher, workers in ((online, 0), (cached, 2)):
+        run = cfg.copy()
+        run.model = dict(run.model, teacher=teacher)
+        run.train_dataloader.num_workers = workers
+        states.append(build_runner(run).train().state_dict())
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
