@@ -131,13 +131,18 @@ class PreparedIndex(Sequence):
 
     Args:
         folder: Of the set.
+        rows: Which of its images, (N,) integers. None: all.
+
+    Attributes:
+        manifest (dict): The set's.
+        labels (np.ndarray): Of the images, (N,) int64.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no prepared set.
         ValueError: If it is incomplete, torn or damaged.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, rows: np.ndarray | None = None) -> None:
         self.folder = Path(folder)
         self.manifest = read_manifest(folder)
         if self.manifest['files'] is None:
@@ -157,26 +162,44 @@ class PreparedIndex(Sequence):
         if not path.is_file() or digest_file(path) != self.manifest['index']:
             raise ValueError(f'{path} is not there, torn or damaged')
         batch = _open_file(str(path)).get_batch(0)
-        self.names = batch.column('path')
-        self.labels = batch.column('label').to_numpy()
+        self._names, self._labels = batch.column('path'), batch.column('label').to_numpy()
         self._files = [str(self.folder / file['name']) for file in self.manifest['files']]
         self._starts = [0, *accumulate(file['images'] for file in self.manifest['files'])]
+        self._choose(np.arange(len(self._labels)) if rows is None else rows)
+
+    def _choose(self, rows: np.ndarray) -> None:
+        self.rows, self.labels = rows, self._labels[rows]
+
+    def subset(self, indices: Sequence[int] | slice) -> 'PreparedIndex':
+        """Return the index of some of the images, in their order."""
+        part = PreparedIndex.__new__(PreparedIndex)
+        part.__dict__.update(self.__dict__)
+        part._choose(self.rows[indices])
+        return part
+
+    @property
+    def digest(self) -> str:
+        """What names the images and labels, wherever they lie."""
+        digest = self.manifest['digest']
+        if len(self) == self.manifest['images'] and (np.diff(self.rows) == 1).all():
+            return digest
+        return hashlib.blake2b(digest.encode() + self.rows.tobytes(), digest_size=16).hexdigest()
 
     def __reduce__(self) -> tuple:
-        return PreparedIndex, (self.folder,)  # what is mapped is mapped anew
+        return PreparedIndex, (self.folder, self.rows)  # what is mapped is mapped anew
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.rows)
 
-    def __getitem__(self, index: int | slice) -> dict | list[dict]:
+    def __getitem__(self, index: int | slice) -> 'dict | PreparedIndex':
         if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
-        number = bisect_right(self._starts, index) - 1
-        row = index - self._starts[number]
+            return self.subset(index)
+        image = int(self.rows[index])
+        number = bisect_right(self._starts, image) - 1
+        row = image - self._starts[number]
         return dict(
-            img_path=f'arrow://{self._files[number]}/{row}/{self.names[index].as_py()}',
-            gt_label=int(self.labels[index]),
+            img_path=f'arrow://{self._files[number]}/{row}/{self._names[image].as_py()}',
+            gt_label=int(self._labels[image]),
         )
 
 
@@ -218,16 +241,22 @@ class PreparedImages(BaseDataset):
         """Return an image's annotation: ``img_path``, ``gt_label`` and ``sample_idx``."""
         return dict(self.data_list[idx], sample_idx=range(len(self))[idx])
 
-    @property
-    def digest(self) -> str | None:
-        """What names the set's images and labels; None where there is only a part of them."""
-        whole = isinstance(self.data_list, PreparedIndex)
-        return self.data_list.manifest['digest'] if whole else None
+    def _get_unserialized_subset(self, indices: Sequence[int] | int) -> PreparedIndex:
+        """Choose images, for MMEngine's ``indices`` and ``get_subset``."""
+        if isinstance(indices, int):
+            return super()._get_unserialized_subset(indices)
+        return self.data_list.subset(np.asarray(indices, np.int64))
 
+    @property
+    @force_full_init
+    def digest(self) -> str:
+        """What names the set's images and labels, wherever they lie."""
+        return self.data_list.digest
+
+    @force_full_init
     def get_gt_labels(self) -> np.ndarray:
-        """Return all labels, (N,) int64, without reading anything else."""
-        whole = isinstance(self.data_list, PreparedIndex)
-        return self.data_list.labels if whole else super().get_gt_labels()
+        """Return all labels, (N,) int64."""
+        return self.data_list.labels
 
 
 def digest_file(path: Path) -> str:

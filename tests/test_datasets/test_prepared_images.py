@@ -107,14 +107,19 @@ def test_parts_of_a_set(folders):
     assert [first.get_data_info(k)['img_path'] for k in range(3)] == [
         prepared.get_data_info(k)['img_path'] for k in range(3)
     ]
-    assert prepared.digest is not None and last.digest is first.digest is None
+    assert prepared.get_subset(-2)[1]['inputs'].equal(prepared[11]['inputs'])
+    part = last.get_subset([1])
+    assert part.get_data_info(0)['img_path'] == prepared.get_data_info(6)['img_path']
+    assert len({each.digest for each in (prepared, last, first, part)}) == 4
+    assert prepared.get_subset(list(range(12))).digest == prepared.digest
 
 
 def test_goes_to_other_processes_as_its_path(folders):
     prepared = from_prepared(folders[1], PLAIN)
-    copied = pickle.loads(pickle.dumps(prepared.data_list))
-    assert isinstance(copied, PreparedIndex)
-    assert list(copied) == list(prepared.data_list)
+    for index in (prepared.data_list, prepared.data_list[3:7]):
+        copied = pickle.loads(pickle.dumps(index))
+        assert isinstance(copied, PreparedIndex) and copied.digest == index.digest
+        assert list(copied) == list(index)
 
 
 def test_a_cached_teachers_data_is_known_without_a_look_at_each(folders, tmp_path, monkeypatch):
