@@ -39,7 +39,7 @@ UNITS = {
     'memory': 'MiB',
     'networks': 'ms/image',
     'cache': 'images/s',
-    'images': 'images/s, and bytes of an image',
+    'images': 'images/s of a core, and bytes of an image',
 }
 
 

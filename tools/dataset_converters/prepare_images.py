@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
+from rich.filesize import decimal
 
 from aekt_mm.engine.image_preparing import prepare_images, verify_images
 from aekt_mm.engine.launching import check_files, check_options
@@ -83,7 +84,7 @@ def report(folder: Path, manifest: dict) -> None:
     counts = ', '.join(f'{count:,} {kind}' for kind, count in sorted(manifest['counts'].items()))
     print(
         f'{folder}: {manifest["images"]:,} images in {len(manifest["files"])} files, '
-        f'{size / 2**20:,.1f} MiB, {size / manifest["images"] / 1e3:.1f} kB an image ({counts})'
+        f'{decimal(size)}, {decimal(size // manifest["images"])} an image ({counts})'
     )
     for name, why in manifest['left_out'].items():
         print(f'left out: {name}: {why}')
