@@ -114,7 +114,8 @@ def _fill(cache: LogitCache, runner: Runner, model: torch.nn.Module, loader: Dat
     if is_main_process():
         console.print(
             f'{cache.views} views of {cache.samples} samples: '
-            f'{decimal(cache.records.nbytes)} in {cache.folder}; {len(batches)} batches to go for this process',
+            f'{decimal(cache.records.nbytes)} in {cache.folder}; '
+            f'{len(batches)} batches to go for this process',
             soft_wrap=True,
         )
     remaining = DataLoader(
