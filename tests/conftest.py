@@ -44,9 +44,9 @@ def digits_recipe(tmp_path: Path) -> Config:
 
 @pytest.fixture(scope='session')
 def run() -> Callable[..., str]:
-    """Run a command of this Python in the repository's root and return what it printed."""
+    """Run a command in the repository's root, expect its status, return what it printed."""
 
-    def run(*command: str | Path, **environment: str) -> str:
+    def run(*command: str | Path, returncode: int = 0, **environment: str) -> str:
         path = [str(ROOT), environment.pop('PYTHONPATH', ''), os.environ.get('PYTHONPATH', '')]
         done = subprocess.run(
             list(map(str, command)),
@@ -62,7 +62,7 @@ def run() -> Callable[..., str]:
                 **environment,
             },
         )
-        assert done.returncode == 0, done.stdout[-4000:]
+        assert done.returncode == returncode, done.stdout[-4000:]
         return done.stdout
 
     return run

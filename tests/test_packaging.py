@@ -119,8 +119,14 @@ def test_metadata(wheel):
     base = {line for line in required if 'extra ==' not in line}
     listed = (ROOT / 'requirements/runtime.txt').read_text().split()
     assert base == {line for line in listed if not line.startswith('#')}
-    extras = {'digits', 'docs', 'images', 'openmmlab', 'tests'}
-    assert set(metadata.get_all('Provides-Extra')) == extras
+    assert set(metadata.get_all('Provides-Extra')) == {
+        'digits',
+        'docs',
+        'images',
+        'openmmlab',
+        'studies',
+        'tests',
+    }
     for minor in range(10, 14):
         assert f'Programming Language :: Python :: 3.{minor}' in metadata.get_all('Classifier')
 

@@ -4,6 +4,8 @@ from .array_dataset import ArrayDataset, whole_batch
 from .cifar100_arrays import CIFAR100Arrays
 from .decoding import LoadRandomResizedCrop, PackPixels
 from .digits import Digits
+from .fashion_mnist_arrays import FashionMNISTArrays
+from .holding_out import HeldOut
 from .in_memory import InMemory
 from .prepared_images import PreparedImages
 from .samplers import ViewSampler
@@ -13,6 +15,8 @@ __all__ = [
     'ArrayDataset',
     'CIFAR100Arrays',
     'Digits',
+    'FashionMNISTArrays',
+    'HeldOut',
     'InMemory',
     'LoadRandomResizedCrop',
     'PackPixels',

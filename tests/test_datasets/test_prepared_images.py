@@ -11,7 +11,7 @@ from mmengine import fileio
 from mmengine.dataset import ConcatDataset, default_collate
 from torch.utils.data import DataLoader
 
-from aekt_mm.datasets import ViewDataset, ViewSampler
+from aekt_mm.datasets import HeldOut, ViewDataset, ViewSampler
 from aekt_mm.datasets.prepared_images import PreparedIndex
 from aekt_mm.engine.image_preparing import prepare_images
 from aekt_mm.models.teachers.identity import data_identity
@@ -112,6 +112,16 @@ def test_parts_of_a_set(folders):
     assert part.get_data_info(0)['img_path'] == prepared.get_data_info(6)['img_path']
     assert len({each.digest for each in (prepared, last, first, part)}) == 4
     assert prepared.get_subset(list(range(12))).digest == prepared.digest
+
+
+def test_a_part_held_out(folders):
+    parts = [
+        HeldOut(from_data(folder, PLAIN), 'validation', share=0.25)
+        for from_data, folder in zip((from_prepared, from_files), folders[::-1])
+    ]
+    assert len(parts[0]) == 3 and isinstance(parts[0].data_list, PreparedIndex)
+    for ours, theirs in zip(*parts):
+        assert torch.equal(ours['inputs'], theirs['inputs'])
 
 
 def test_goes_to_other_processes_as_its_path(folders):

@@ -103,6 +103,7 @@ def test_a_set_that_is_not_there(tmp_path):
         use_prepared(Config.fromfile(recipe), str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_cached_teacher_over_a_prepared_set(digits_recipe, tmp_path):
     """A recipe of image files, prepared, with its teacher cached, trains as with its teacher."""
     for package in ('pyarrow', 'simplejpeg'):
