@@ -13,11 +13,13 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import aekt_mm  # noqa: F401
+from aekt_mm.engine.image_preparing import prepare_images
 from aekt_mm.engine.launching import build_runner
+from aekt_mm.engine.prepared_sets import use_prepared
 from aekt_mm.engine.publishing import publish_student
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.models.checkpoints import load_restricted
-from aekt_mm.registry import EXPLICIT_TERMS, MODELS, build
+from aekt_mm.registry import DATASETS, EXPLICIT_TERMS, MODELS, build
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / 'docs' / 'en' / 'extending'
@@ -154,6 +156,28 @@ def test_a_teacher(checkout):
     images = torch.rand(3, 3, 8, 8)
     expected = torch.stack([member(images) for member in teacher.teachers]).mean(0)
     torch.testing.assert_close(teacher(images), expected)
+
+
+def test_images_prepared_and_decoded_to_size(checkout):
+    for package in ('pyarrow', 'simplejpeg'):
+        pytest.importorskip(package)
+    write(checkout, examples('../images'))
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 300, 400, 3), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        mmcv.imwrite(image, str(checkout / f'data/flowers/kind_{index % 3}/{index}.jpg'))
+    cfg = Config.fromfile(checkout / 'my_project/aekt_r34_r18_imagenet_fast.py')
+    init_default_scope(cfg.default_scope)
+    flowers = dict(type='CustomDataset', data_root='data/flowers')
+    for name in ('train', 'val'):
+        prepare_images(build(DATASETS, flowers), checkout / 'sets' / name, workers=0)
+    use_prepared(cfg, 'sets')
+    cfg.train_dataloader.update(batch_size=6, num_workers=0, persistent_workers=False)
+    loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    batch = next(iter(loader))
+    assert batch['inputs'].shape == (6, 224, 224, 3)
+    prepared = build(MODELS, cfg.data_preprocessor)(batch, training=True)
+    assert prepared['inputs'].shape == (6, 3, 224, 224)
+    assert build(DATASETS, cfg.val_dataloader.dataset)[0]['inputs'].shape == (3, 224, 224)
 
 
 @pytest.mark.parametrize('recipe', ['flowers', 'flowers_in_memory'])

@@ -122,6 +122,7 @@ def test_metadata(wheel):
     assert set(metadata.get_all('Provides-Extra')) == {
         'digits',
         'docs',
+        'images',
         'openmmlab',
         'studies',
         'tests',

@@ -6,6 +6,7 @@
     python tools/benchmark.py memory
     python tools/benchmark.py networks
     python tools/benchmark.py cache
+    python tools/benchmark.py images FOLDER
 
 With --against a function of yours takes its turns beside ours: for losses one from (student_logits,
 teacher_logits, target) to a scalar; for step a training loop from (teacher, student, batch_size,
@@ -24,7 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from aekt_mm.analysis import benchmarks
+from aekt_mm.analysis import benchmarks, image_benchmarks
 
 PAIRS = {
     'resnet56_resnet20': 'vanilla_resnet20',
@@ -38,6 +39,7 @@ UNITS = {
     'memory': 'MiB',
     'networks': 'ms/image',
     'cache': 'images/s',
+    'images': 'images/s of a core, and bytes of an image',
 }
 
 
@@ -59,6 +61,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('what', choices=UNITS)
+    parser.add_argument('folder', nargs='?', type=Path, help='with images, for images')
     parser.add_argument('--against', metavar='FILE.py:FUNCTION', help='what to compare with')
     parser.add_argument('--pairs', nargs='+', choices=PAIRS, default=list(PAIRS))
     parser.add_argument('--batch-sizes', nargs='+', type=int, default=[64, 256])
@@ -95,6 +98,13 @@ def main() -> None:
         }
     elif args.what == 'cache':
         figures = benchmarks.cache_reads(rounds=rounds)
+    elif args.what == 'images':
+        if args.folder is None:
+            parser.error('images needs a folder of images')
+        try:
+            figures = image_benchmarks.images(args.folder, rounds=rounds)
+        except (FileNotFoundError, ImportError) as error:
+            sys.exit(f'benchmark: {error}')
     else:
         figures = {
             f'{pair}, batch {size}': row

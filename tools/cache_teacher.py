@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
         '--format', choices=FORMATS, default='float16', help='what is kept of each (float16)'
     )
     parser.add_argument(
-        '--k', type=int, default=10, help='how many non-target logits topk keeps (10)'
+        '--k', type=int, default=50, help='how many non-target logits topk keeps (50)'
     )
     parser.add_argument(
         '--seed', type=int, help="of the views; the training run's must be the same"

@@ -365,7 +365,7 @@ def cache_reads(samples: int = 2048, batch_size: int = 64, rounds: int = 20) -> 
         Images a second by number of classes and format.
     """
     results = {}
-    for classes, k in ((100, 20), (1000, 10), (21841, 50)):
+    for classes, k in ((100, 20), (1000, 50), (21841, 50)):
         labels, logits = torch.zeros(samples, dtype=torch.int64), torch.randn(samples, classes)
         with tempfile.TemporaryDirectory() as folder:
             look_ups = {}

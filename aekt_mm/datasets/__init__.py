@@ -1,11 +1,13 @@
-"""Datasets in memory, and views of any dataset."""
+"""Datasets in memory, prepared image sets, and views of any dataset."""
 
 from .array_dataset import ArrayDataset, whole_batch
 from .cifar100_arrays import CIFAR100Arrays
+from .decoding import LoadRandomResizedCrop, PackPixels
 from .digits import Digits
 from .fashion_mnist_arrays import FashionMNISTArrays
 from .holding_out import HeldOut
 from .in_memory import InMemory
+from .prepared_images import PreparedImages
 from .samplers import ViewSampler
 from .view_dataset import ViewDataset
 
@@ -16,6 +18,9 @@ __all__ = [
     'FashionMNISTArrays',
     'HeldOut',
     'InMemory',
+    'LoadRandomResizedCrop',
+    'PackPixels',
+    'PreparedImages',
     'ViewDataset',
     'ViewSampler',
     'whole_batch',

@@ -1,6 +1,13 @@
 """Small datasets of mmpretrain, read once."""
 
+import os
+import platform
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
+from mmengine.dist import all_gather_object, get_rank
 from mmengine.utils import track_iter_progress
 from torch.utils.data import Dataset
 
@@ -12,6 +19,8 @@ from .array_dataset import ArrayDataset
 @DATASETS.register_module()
 class InMemory(ArrayDataset):
     """A dataset of mmpretrain whose images are read once and kept in memory.
+
+    In a distributed run the processes of a machine share the pixels, and the work of reading them.
 
     Args:
         dataset: An mmpretrain dataset, or its config. Its pipeline draws nothing at random, makes
@@ -25,19 +34,60 @@ class InMemory(ArrayDataset):
     def __init__(self, dataset: dict | Dataset, to_rgb: bool = True) -> None:
         if isinstance(dataset, dict):
             dataset = build(DATASETS, dataset)
-        images, labels = None, []
-        for index in track_iter_progress(range(len(dataset))):
+        if len(dataset) == 0:
+            raise ValueError(f'{type(dataset).__name__} has no images')
+        peers = _processes_of_this_machine()
+        first = _pixels(dataset[0], to_rgb)
+        images = _array((len(dataset), *first.shape), first.dtype, peers)
+        labels = np.empty(len(dataset), np.int64)
+        mine = range(peers.index(get_rank()), len(dataset), len(peers))
+        for index in track_iter_progress(mine) if get_rank() == 0 else mine:
             item = dataset[index]
-            image = item['inputs'].permute(1, 2, 0).numpy()
-            if images is None:
-                images = np.empty((len(dataset), *image.shape), image.dtype)
-            if image.shape != images.shape[1:]:
+            image = _pixels(item, to_rgb)
+            if image.shape != first.shape:
                 raise ValueError(
-                    f'image {index} is {image.shape}, but the first is {images.shape[1:]}: add a '
+                    f'image {index} is {image.shape}, but the first is {first.shape}: add a '
                     'Resize to the pipeline'
                 )
-            images[index] = image[..., ::-1] if to_rgb else image
-            labels.append(int(item['data_samples'].gt_label))
-        if images is None:
-            raise ValueError(f'{type(dataset).__name__} has no images')
+            images[index] = image
+            labels[index] = item['data_samples'].gt_label.item()
+        read = all_gather_object(labels[mine])  # the images of all are there when it returns
+        for place, rank in enumerate(peers):
+            labels[place :: len(peers)] = read[rank]
         super().__init__(images, labels, dataset.metainfo['classes'])
+
+
+def _pixels(item: dict, to_rgb: bool) -> np.ndarray:
+    """Return (H, W, 3), RGB."""
+    image = item['inputs'].permute(1, 2, 0).numpy()
+    return image[..., ::-1] if to_rgb else image
+
+
+def _processes_of_this_machine() -> Sequence[int]:
+    """Return the ranks of a run, or of its part on this machine, in order."""
+    boot = Path('/proc/sys/kernel/random/boot_id')  # names may come twice in a cluster
+    machine = platform.node(), boot.read_text() if boot.is_file() else ''
+    machines = all_gather_object(machine)
+    return [rank for rank, other in enumerate(machines) if other == machine]
+
+
+def _array(shape: tuple[int, ...], dtype: np.dtype, peers: Sequence[int]) -> np.ndarray:
+    """Return an array, one for all processes of this machine.
+
+    It is a file without a name, mapped by each: other than shared memory it has no limit in a
+    container, and is gone with the last process, however that ends.
+    """
+    path = None
+    if len(peers) > 1 and get_rank() == peers[0]:
+        handle, path = tempfile.mkstemp(prefix='aekt_mm_')
+        # with its place on the disk: writing where there is none would end the process
+        os.posix_fallocate(handle, 0, int(np.prod(shape)) * dtype.itemsize)
+        os.close(handle)
+    path = all_gather_object(path)[peers[0]]
+    if path is None:
+        return np.empty(shape, dtype)
+    array = np.memmap(path, dtype, 'r+', shape=shape)
+    all_gather_object(None)  # until it is mapped by all
+    if get_rank() == peers[0]:
+        Path(path).unlink()
+    return array.view(np.ndarray)

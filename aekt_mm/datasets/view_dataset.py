@@ -4,7 +4,7 @@ import torch
 from torch.utils.data import Dataset
 
 from aekt_mm.registry import DATASETS, build
-from aekt_mm.structures import ViewKey, seeded, view_keys
+from aekt_mm.structures import ViewKey, seeded, view_key
 
 
 @DATASETS.register_module()
@@ -42,9 +42,9 @@ class ViewDataset(Dataset):
     def __getitem__(self, key: ViewKey | int) -> dict:
         if not isinstance(key, ViewKey):
             return self.dataset[key]
-        number = view_keys(key.seed, key.view, torch.tensor([key.sample]))
-        with seeded(number.item()):
+        number = view_key(*key)
+        with seeded(number):
             item = self.dataset[key.sample]
         item['data_samples'].set_metainfo(dict(sample_idx=key.sample, view=key.view))
-        item['data_samples'].view_key = number
+        item['data_samples'].view_key = torch.tensor([number])
         return item

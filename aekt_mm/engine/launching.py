@@ -18,6 +18,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .checkpoints import latest_whole_checkpoint, use_restricted_loading, write_whole_files
+from .prepared_sets import use_prepared
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -47,6 +48,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing have in common."""
     parser.add_argument('--work-dir', help='where logs and results go; ./work_dirs/CONFIG else')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--prepared', metavar='FOLDER', help='read images from this prepared set')
     parser.add_argument('--no-pin-memory', action='store_true', help='no pin_memory in loaders')
     parser.add_argument(
         '--cfg-options',
@@ -80,6 +82,8 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.cfg_options is not None:
         check_options(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
+    if getattr(args, 'prepared', None) is not None:  # a caller's own namespace may lack it
+        use_prepared(cfg, args.prepared)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
     if args.hold_out is not None:

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
@@ -111,9 +112,9 @@ def _fill(cache: LogitCache, runner: Runner, model: torch.nn.Module, loader: Dat
     batches = [batch for view in range(cache.views) for batch in _missing(cache, loader, view)]
     console = Console()
     if is_main_process():
-        size = cache.records.nbytes / 2**20
         console.print(
-            f'{cache.views} views of {cache.samples} samples: {size:,.0f} MiB in {cache.folder}; '
+            f'{cache.views} views of {cache.samples} samples: '
+            f'{decimal(cache.records.nbytes)} in {cache.folder}; '
             f'{len(batches)} batches to go for this process',
             soft_wrap=True,
         )

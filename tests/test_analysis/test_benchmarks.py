@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from aekt_mm.analysis import benchmarks
+from aekt_mm.analysis import benchmarks, image_benchmarks
 from aekt_mm.models import DKDLoss
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +120,24 @@ def test_networks_and_caches():
     figures = benchmarks.cache_reads(samples=64, batch_size=8, rounds=1)
     assert all(list(row) == ['float32', 'float16', 'topk'] for row in figures.values())
     assert all(min(values(row).values()) > 0 for row in figures.values())
+
+
+def test_a_users_own_images(tmp_path):
+    for package in ('pyarrow', 'simplejpeg'):
+        pytest.importorskip(package)
+    with pytest.raises(FileNotFoundError, match='has no images'):
+        image_benchmarks.images(tmp_path)
+    (tmp_path / 'deep').mkdir()
+    for index in range(5):
+        image = np.random.default_rng(index).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / 'deep' / f'{index}.JPEG')
+    figures = image_benchmarks.images(tmp_path, count=4, side=24, short_side=32, rounds=1)
+    names = ['mmpretrain', 'torchvision', 'prepared', 'prepared, decoded to size']
+    assert [list(row) for row in figures.values()] == [names, names]
+    assert min(values(figures['images/s']).values()) > 0
+    files = sorted((tmp_path / 'deep').iterdir())[:4]
+    assert figures['bytes']['torchvision']['median'] == sum(p.stat().st_size for p in files) / 4
+    assert figures['bytes']['prepared']['ratio'] < 1
 
 
 def test_an_unknown_function_to_compare_with(run, tmp_path):

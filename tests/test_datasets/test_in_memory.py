@@ -1,8 +1,13 @@
 """A small dataset of mmpretrain, read once, is an array dataset."""
 
+import multiprocessing
+import tempfile
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from aekt_mm.datasets import ArrayDataset
 from aekt_mm.registry import DATASETS, build
@@ -47,3 +52,40 @@ def test_images_of_several_sizes_are_refused(pixels, tmp_path):
 def test_no_images_are_refused():
     with pytest.raises(ValueError, match='list has no images'):
         build(DATASETS, dict(type='InMemory', dataset=[]))
+
+
+def process(rank, folder, queue):
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
+    )
+    dataset = in_memory(folder / 'images')
+    queue.put((rank, dataset.images.numpy().copy(), dataset.labels.tolist()))
+    torch.distributed.barrier()
+    if rank == 0:
+        dataset.images[3] = 7
+    torch.distributed.barrier()
+    queue.put((rank, dataset.images[3].unique().tolist(), list(Path(folder).glob('aekt_mm_*'))))
+    torch.distributed.barrier()  # the other reads from here too
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_of_a_machine_share_the_pixels(pixels, tmp_path, monkeypatch):
+    images = tmp_path / 'images'
+    images.mkdir()
+    for path in tmp_path.glob('class_*'):
+        path.rename(images / path.name)
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+    processes = [context.Process(target=process, args=(rank, tmp_path, queue)) for rank in (0, 1)]
+    for each in processes:
+        each.start()
+    for _, read, labels in [queue.get(timeout=60) for _ in processes]:
+        assert np.array_equal(read, pixels)
+        assert labels == [0, 0, 1, 1, 2, 2]
+    for _, seen, files in [queue.get(timeout=60) for _ in processes]:
+        assert seen == [7]  # what one writes, both have
+        assert files == []
+    for each in processes:
+        each.join(timeout=60)
+        assert each.exitcode == 0

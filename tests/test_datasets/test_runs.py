@@ -9,7 +9,9 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from aekt_mm.datasets import Digits
+from aekt_mm.engine.image_preparing import prepare_images
 from aekt_mm.engine.launching import build_runner
+from aekt_mm.registry import DATASETS, build
 
 NETWORK = dict(
     type='ImageClassifier',
@@ -44,6 +46,24 @@ def images(tmp_path_factory):
     return dict(
         preprocessor=dict(type='ViewPreprocessor', num_classes=10, batch_augments=mix),
         collate_fn=dict(type='default_collate'),
+        dataset=dict(type='ViewDataset', dataset=inner),
+    )
+
+
+@pytest.fixture(scope='module')
+def prepared(images, tmp_path_factory):
+    """The same files prepared, decoded to size, and augmented on the device."""
+    pytest.importorskip('pyarrow')
+    pytest.importorskip('simplejpeg')
+    folder = tmp_path_factory.mktemp('prepared')
+    files = dict(images['dataset']['dataset'], pipeline=[])
+    prepare_images(build(DATASETS, files), folder, workers=0, images_per_file=30)
+    pipeline = [dict(type='LoadRandomResizedCrop', scale=8), dict(type='PackPixels')]
+    inner = dict(type='PreparedImages', data_root=str(folder), pipeline=pipeline)
+    augments = dict(flip=True, color_jitter=dict(brightness=0.3, hue=0.1), erasing=dict())
+    return dict(
+        images,
+        preprocessor=dict(images['preprocessor'], view_augments=augments),
         dataset=dict(type='ViewDataset', dataset=inner),
     )
 
@@ -98,9 +118,9 @@ def train(*args, **options):
     return recorder.digests, runner.model.state_dict()
 
 
-@pytest.mark.parametrize('path', ['batches', 'images'])
-def test_a_resumed_run_sees_the_same_batches(path, images, tmp_path):
-    data = BATCHES if path == 'batches' else images
+@pytest.mark.parametrize('path', ['batches', 'images', 'prepared'])
+def test_a_resumed_run_sees_the_same_batches(path, request, tmp_path):
+    data = BATCHES if path == 'batches' else request.getfixturevalue(path)
     digests, weights = train(tmp_path / 'whole', data, epochs=3, workers=0)
     assert len(set(digests.values())) == 3 * 2  # a view is never seen again
 

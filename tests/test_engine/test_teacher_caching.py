@@ -78,8 +78,9 @@ def test_goes_on_after_a_kill(recipe, tmp_path, monkeypatch):
     assert content(broken) == content(whole)
 
 
-def test_a_folder_of_something_else_is_refused(recipe, tmp_path):
+def test_a_folder_of_something_else_is_refused(recipe, tmp_path, capsys):
     cache_teacher(recipe.copy(), tmp_path / 'cache', views=1, form='float16', k=1)
+    assert '1 views of 898 samples: 18.0 kB in' in capsys.readouterr().out  # 898 x 10 x 2 bytes
     with pytest.raises(ValueError, match='views: the cache has 1, the run has 2'):
         cache_teacher(recipe.copy(), tmp_path / 'cache', views=2, form='float16', k=1)
 

@@ -2,31 +2,55 @@
 
 import torch
 from mmpretrain.models import ClsDataPreprocessor
+from torch import Tensor
 
 from aekt_mm.registry import MODELS
 from aekt_mm.structures import batch_key, seeded
+
+from .view_augmentation import ViewAugmentation
 
 
 @MODELS.register_module()
 class ViewPreprocessor(ClsDataPreprocessor):
     """mmpretrain's ``ClsDataPreprocessor`` for the batches of a ``ViewDataset``.
 
-    Inputs come out channels-last, the format in which convolutions are fast. Where
-    ``batch_augments`` are set, they mix as in :class:`BatchPreprocessor`: drawn from the view of a
-    batch's first sample.
+    Inputs come out channels-last, the format in which convolutions are fast; they may also come in
+    so, (N, H, W, 3) of ``PackPixels``. Where ``batch_augments`` are set, they mix as in
+    :class:`BatchPreprocessor`: drawn from the view of a batch's first sample.
 
     Args:
         *args: As mmpretrain's.
+        view_augments: Options of :class:`ViewAugmentation`: flips, colour jitter and erasing on
+            whole batches where the model lives, each image's drawn from its view. A dataset's
+            workers then only load and crop. In training alone.
         **kwargs: As mmpretrain's.
+
+    Raises:
+        ValueError: If an option of ``view_augments`` is out of its range.
     """
+
+    def __init__(self, *args, view_augments: dict | None = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.view_augments = None
+        if view_augments is not None:
+            self.view_augments = ViewAugmentation(**view_augments)
 
     @torch.compiler.disable  # where a whole step is compiled: samples can't be traced
     def forward(self, data: dict, training: bool = False) -> dict:
         """Prepare a batch as mmpretrain does.
 
         Raises:
-            TypeError: If the batch is to be mixed and has no views.
+            TypeError: If the batch is to be augmented or mixed and has no views.
         """
+        inputs = data['inputs']
+        if isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.shape[1] != 3:
+            inputs = inputs.permute(0, 3, 1, 2)
+        if training and self.view_augments is not None:
+            batch_key(data['data_samples'])  # says what to do if there are no views
+            keys = torch.cat([sample.view_key for sample in data['data_samples']])
+            inputs, keys = self.cast_data(inputs), self.cast_data(keys)
+            inputs = self.view_augments(inputs, keys)
+        data = {**data, 'inputs': inputs}
         if training and self.batch_augments is not None:
             with seeded(batch_key(data['data_samples'])):
                 data = super().forward(data, training)

@@ -14,7 +14,7 @@ test_pipeline = [
 ]
 
 # data/tiny-imagenet-200 as unpacked, and in it meta/ of tools/dataset_converters/tiny_imagenet.py;
-# read once by each process, into 1.3 GB
+# read once, into 1.3 GB that the processes of a machine share
 train_dataloader = dict(
     batch_size=256,
     num_workers=0,  # a batch is one indexing operation: a worker would only copy it

@@ -1,0 +1,142 @@
+"""A config reads prepared sets in place of its image files, and is otherwise what it was."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from PIL import Image
+
+from aekt_mm.datasets import Digits
+from aekt_mm.engine.image_preparing import prepare_images
+from aekt_mm.engine.launching import build_runner
+from aekt_mm.engine.prepared_sets import LOADERS, image_sets, use_prepared
+from aekt_mm.engine.teacher_caching import cache_teacher
+from aekt_mm.registry import DATASETS, build
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ('train', 'val'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'manifest.json').touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    'recipe, wrappers, types',
+    [
+        ('aekt/aekt_r34_r18_imagenet.py', (['ViewDataset'], []), ('ImageNet', 'ImageNet')),
+        ('kd/kd_deit-base_deit-small_imagenet.py', (['ViewDataset'], []), ('ImageNet',) * 2),
+        ('dkd/dkd_resnet50_resnet18_food101.py', (['ViewDataset'], []), ('Food101', 'Food101')),
+        (
+            'vanilla/vanilla_resnet18_tinyimagenet.py',
+            (['InMemory'], ['InMemory']),
+            ('CustomDataset', 'CustomDataset'),
+        ),
+    ],
+)
+def test_recipes(recipe, wrappers, types, folder):
+    cfg = Config.fromfile(CONFIGS / recipe)
+    before = deepcopy(cfg)
+    assert {name: dataset.type for name, dataset in image_sets(cfg).items()} == dict(
+        zip(('train', 'val'), types)
+    )
+    assert cfg.to_dict() == before.to_dict()
+
+    use_prepared(cfg, str(folder))
+    for loader, name, outer in (
+        ('train_dataloader', 'train', wrappers[0]),
+        ('val_dataloader', 'val', wrappers[1]),
+        ('test_dataloader', 'val', wrappers[1]),
+    ):
+        dataset, original = cfg[loader].dataset, before[loader].dataset
+        for kind in outer:
+            assert dataset.type == kind
+            dataset, original = dataset.dataset, original.dataset
+        assert dataset == dict(
+            type='aekt_mm.PreparedImages',
+            data_root=str(folder / name),
+            pipeline=original.pipeline,
+        )
+    after, before = cfg.to_dict(), before.to_dict()
+    for name in LOADERS:
+        del after[name], before[name]
+    assert after == before
+
+
+def test_a_held_out_part_reads_the_training_set(folder):
+    images = dict(type='CustomDataset', data_root='data/x')
+    part = dict(type='HeldOut', dataset=dict(images, pipeline=[dict(type='A')]))
+    cfg = Config(
+        dict(
+            train_dataloader=dict(dataset=dict(images, pipeline=[dict(type='B')])),
+            val_dataloader=dict(dataset=part),
+            test_dataloader=None,
+        )
+    )
+    assert list(image_sets(cfg)) == ['train']
+    use_prepared(cfg, str(folder))
+    assert cfg.val_dataloader.dataset.type == 'HeldOut'
+    assert cfg.val_dataloader.dataset.dataset.data_root == str(folder / 'train')
+    assert cfg.val_dataloader.dataset.dataset.pipeline == [dict(type='A')]
+
+
+def test_loaders_may_be_one_object(folder):
+    cfg = Config.fromfile(CONFIGS / 'vanilla/vanilla_r18_imagenet.py')
+    cfg._cfg_dict['test_dataloader'] = cfg._cfg_dict['val_dataloader']
+    assert isinstance(cfg.test_dataloader, ConfigDict)
+    use_prepared(cfg, str(folder))
+    assert cfg.test_dataloader.dataset.data_root == str(folder / 'val')
+
+
+def test_a_set_that_is_not_there(tmp_path):
+    recipe = CONFIGS / 'vanilla/vanilla_r18_imagenet.py'
+    with pytest.raises(
+        FileNotFoundError,
+        match=f'the prepared set train was looked for in {tmp_path}/train, which has none: write '
+        f'it with tools/dataset_converters/prepare_images.py {recipe} {tmp_path}',
+    ):
+        use_prepared(Config.fromfile(recipe), str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_cached_teacher_over_a_prepared_set(digits_recipe, tmp_path):
+    """A recipe of image files, prepared, with its teacher cached, trains as with its teacher."""
+    for package in ('pyarrow', 'simplejpeg'):
+        pytest.importorskip(package)
+    digits = Digits('train')
+    for index in range(96):
+        path = tmp_path / 'files' / str(digits.labels[index].item()) / f'{index}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.images[index].numpy()).save(path)
+    files = dict(type='CustomDataset', data_root=str(tmp_path / 'files'))
+    prepare_images(build(DATASETS, dict(files, pipeline=[])), tmp_path / 'sets/train', workers=0)
+
+    cfg = digits_recipe
+    cfg.default_hooks.checkpoint.interval = 2
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
+    pipeline = [dict(type='LoadRandomResizedCrop', scale=8), dict(type='PackPixels')]
+    dataset = dict(type='ViewDataset', dataset=dict(files, pipeline=pipeline))
+    cfg.train_dataloader = dict(
+        cfg.train_dataloader, dataset=dataset, collate_fn=dict(type='default_collate')
+    )
+    cfg.data_preprocessor = dict(
+        type='ViewPreprocessor', mean=[78.0] * 3, std=[96.0] * 3, view_augments=dict(flip=True)
+    )
+    use_prepared(cfg, str(tmp_path / 'sets'))
+    online = cfg.model.teacher
+    cached = dict(type='CachedTeacher', cache=str(tmp_path / 'cache'), online=online)
+    cache_teacher(cfg.copy(), tmp_path / 'cache', views=2, form='float32', k=1)
+    states = []
+    for teacher, workers in ((online, 0), (cached, 2)):
+        run = cfg.copy()
+        run.model = dict(run.model, teacher=teacher)
+        run.train_dataloader.num_workers = workers
+        states.append(build_runner(run).train().state_dict())
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name

@@ -1,0 +1,94 @@
+"""Write a recipe's image sets once in the form that training reads fastest.
+
+    python tools/dataset_converters/prepare_images.py configs/vanilla/vanilla_r18_imagenet.py FOLDER
+    python tools/train.py configs/aekt/aekt_r34_r18_imagenet.py --prepared FOLDER
+
+Each set goes into a folder of its own: FOLDER/train, FOLDER/val. Images are shrunk to a short side
+of 256 pixels and kept as JPEGs in a few large files; smaller JPEGs keep their bytes. Killed and
+called again, it goes on where it was. With --verify every image is read against its checksum.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from rich.filesize import decimal
+
+from aekt_mm.engine.image_preparing import prepare_images, verify_images
+from aekt_mm.engine.launching import check_files, check_options
+from aekt_mm.engine.prepared_sets import image_sets
+from aekt_mm.registry import DATASETS, build
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='whose image sets to prepare')
+    parser.add_argument('folder', type=Path, help='where they go')
+    parser.add_argument('--sets', nargs='+', help='which; all, if not given')
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument('--short-side', type=int, default=256, help='in pixels (256)')
+    size.add_argument('--keep-bytes', action='store_true', help='keep all images as they are')
+    parser.add_argument('--quality', type=int, default=90, help='of JPEGs that are written (90)')
+    parser.add_argument('--workers', type=int, help='processes; as many as cores, if not given')
+    parser.add_argument('--verify', action='store_true', help='check every image of sets there are')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='as of train.py'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        run(args)
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(f'prepare_images: {error}')
+
+
+def run(args: argparse.Namespace) -> None:
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'there is no config {args.config}')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        check_options(cfg, args.cfg_options)
+        cfg.merge_from_dict(args.cfg_options)
+    sets = image_sets(cfg)
+    for name in args.sets or sets:
+        if name not in sets:
+            raise ValueError(f'{args.config} has no image set {name!r}: it has {", ".join(sets)}')
+    sets = {name: sets[name] for name in args.sets or sets}
+    if args.verify:
+        for name in sets:
+            print(f'{args.folder / name}: all {verify_images(args.folder / name)} images are whole')
+        return
+    loaders = {loader: cfg[loader] for loader in (f'{name}_dataloader' for name in sets)}
+    check_files(Config(dict(model={}, **loaders)), *loaders)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    for name, dataset in sets.items():
+        manifest = prepare_images(
+            build(DATASETS, dict(dataset, pipeline=[])),
+            args.folder / name,
+            short_side=None if args.keep_bytes else args.short_side,
+            quality=args.quality,
+            workers=args.workers,
+        )
+        report(args.folder / name, manifest)
+
+
+def report(folder: Path, manifest: dict) -> None:
+    size = sum(file['bytes'] for file in manifest['files'])
+    counts = ', '.join(f'{count:,} {kind}' for kind, count in sorted(manifest['counts'].items()))
+    print(
+        f'{folder}: {manifest["images"]:,} images in {len(manifest["files"])} files, '
+        f'{decimal(size)}, {decimal(size // manifest["images"])} an image ({counts})'
+    )
+    for name, why in manifest['left_out'].items():
+        print(f'left out: {name}: {why}')
+
+
+if __name__ == '__main__':
+    main()
