@@ -42,6 +42,14 @@ def digits_recipe(tmp_path: Path) -> Config:
     return cfg
 
 
+@pytest.fixture
+def loading_alone_is_tested_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what publishing ends with: a process that imports mmpretrain, for ten seconds."""
+    from aekt_mm.engine import publishing
+
+    monkeypatch.setattr(publishing, '_load_alone', lambda *_: None)
+
+
 @pytest.fixture(scope='session')
 def run() -> Callable[..., str]:
     """Run a command of this Python in the repository's root and return what it printed."""

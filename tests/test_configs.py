@@ -164,6 +164,7 @@ def test_says_only_what_is_particular(recipe):
         'vanilla_resnet50_cifar100',
     ],
 )
+@pytest.mark.usefixtures('loading_alone_is_tested_elsewhere')
 def test_is_saved_and_published(recipe, tmp_path):
     """One recipe of each family of students."""
     path = CONFIGS / recipe.split('_')[0] / f'{recipe}.py'
