@@ -1,7 +1,6 @@
 """tools/test.py --teacher shows whether a teacher's weights and normalisation are right."""
 
 import json
-import runpy
 import sys
 from pathlib import Path
 
@@ -9,8 +8,6 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.visualization import Visualizer
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,24 +97,9 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop('own_colours', None)
 
 
-def tool(*arguments):
-    """Run tools/test.py in this process; return with what it exits, None where it does not."""
-    for kind in (MMLogger, MessageHub, Visualizer):  # as in a process of its own
-        kind._instance_dict.clear()
-    patch = pytest.MonkeyPatch()
-    patch.setattr(sys, 'argv', ['tools/test.py', *map(str, arguments)])
-    try:
-        runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
-    except SystemExit as leaving:
-        return str(leaving.code)
-    finally:
-        patch.undo()
-    return None
-
-
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('order', ['RGB', 'BGR'])
-def test_the_teacher_sees_its_own_colours(kind, order, folder):
+def test_the_teacher_sees_its_own_colours(kind, order, folder, tool):
     """Wrong channels would make red of blue, and a wrong normalisation green of all."""
     weight = torch.eye(3) if order == 'RGB' else torch.eye(3).flip(0)
     bias = torch.tensor([0.0, 0.45, 0.0])  # as much as the normalisation leaves to green
@@ -126,18 +108,22 @@ def test_the_teacher_sees_its_own_colours(kind, order, folder):
     (folder / 'pair.py').write_text(PAIR.format(order=order))
     (folder / 'mine.py').write_text(RECIPE + KINDS[kind])
     out = folder / 'metrics.json'
-    assert tool('mine.py', '--teacher', '--out', out, '--out-item', 'metrics') is None
+    assert (
+        tool('tools/test.py', 'mine.py', '--teacher', '--out', out, '--out-item', 'metrics') is None
+    )
     assert json.loads(out.read_text())['accuracy/top1'] == 100
 
 
-def test_needs_a_teacher_that_can_be_asked(folder):
+def test_needs_a_teacher_that_can_be_asked(folder, tool):
     vanilla = ROOT / 'configs/vanilla/vanilla_resnet8slim_digits.py'
-    assert tool(vanilla, '--teacher') == (
+    assert tool('tools/test.py', vanilla, '--teacher') == (
         'test: --teacher: the model of this recipe has no teacher'
     )
     (folder / 'cached.py').write_text("""
 _base_ = 'aekt_mm::aekt/aekt_resnet20_resnet8slim_digits.py'
 model = dict(teacher=dict(_delete_=True, type='CachedTeacher', cache='folder'))
 """)
-    assert 'a cached teacher has logits of the training set alone' in tool('cached.py', '--teacher')
-    assert tool(vanilla, 'some.pth', '--teacher') == '2'
+    assert 'a cached teacher has logits of the training set alone' in tool(
+        'tools/test.py', 'cached.py', '--teacher'
+    )
+    assert tool('tools/test.py', vanilla, 'some.pth', '--teacher') == '2'
