@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+EXTRAS = ('digits', 'studies', 'tests', 'docs', 'openmmlab')
 MIM_FILES = ('configs', 'tools', 'model-index.yml')
 
 
@@ -64,7 +65,7 @@ setup(
     install_requires=requirements('runtime'),
     # the original distributions go over the onedl-* ones, which an extra can't take away;
     # requirements/openmmlab.txt says how to have them alone
-    extras_require={name: requirements(name) for name in ('digits', 'tests', 'docs', 'openmmlab')},
+    extras_require={name: requirements(name) for name in EXTRAS},
     cmdclass={'build_py': BuildWithMIM},
     zip_safe=False,
 )

@@ -76,9 +76,9 @@ def tool() -> Callable[..., str | None]:
 
 @pytest.fixture(scope='session')
 def run() -> Callable[..., str]:
-    """Run a command of this Python in the repository's root and return what it printed."""
+    """Run a command in the repository's root, expect its status, return what it printed."""
 
-    def run(*command: str | Path, **environment: str) -> str:
+    def run(*command: str | Path, returncode: int = 0, **environment: str) -> str:
         path = [str(ROOT), environment.pop('PYTHONPATH', ''), os.environ.get('PYTHONPATH', '')]
         done = subprocess.run(
             list(map(str, command)),
@@ -94,7 +94,7 @@ def run() -> Callable[..., str]:
                 **environment,
             },
         )
-        assert done.returncode == 0, done.stdout[-4000:]
+        assert done.returncode == returncode, done.stdout[-4000:]
         return done.stdout
 
     return run

@@ -123,7 +123,13 @@ def test_metadata(wheel):
     base = {line for line in required if 'extra ==' not in line}
     listed = (ROOT / 'requirements/runtime.txt').read_text().split()
     assert base == {line for line in listed if not line.startswith('#')}
-    assert set(metadata.get_all('Provides-Extra')) == {'digits', 'docs', 'openmmlab', 'tests'}
+    assert set(metadata.get_all('Provides-Extra')) == {
+        'digits',
+        'docs',
+        'openmmlab',
+        'studies',
+        'tests',
+    }
     for minor in range(10, 14):
         assert f'Programming Language :: Python :: 3.{minor}' in metadata.get_all('Classifier')
 

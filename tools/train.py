@@ -16,6 +16,7 @@ from aekt_mm.engine.launching import (
     check_files,
     load_config,
     resume_point,
+    use_cached_teacher,
 )
 
 
@@ -85,9 +86,7 @@ def configure(cfg: Config, args: argparse.Namespace) -> None:
     if args.cached_teacher is not None:
         if 'teacher' not in cfg.model:
             raise ValueError('--cached-teacher: the model of this recipe has no teacher')
-        cfg.model.teacher = dict(
-            type='CachedTeacher', cache=args.cached_teacher, online=cfg.model.teacher
-        )
+        use_cached_teacher(cfg, args.cached_teacher)
     resume_point(cfg, args.resume)
 
 

@@ -18,9 +18,11 @@ class ViewSampler(DefaultSampler):
     Args:
         dataset: What to sample from.
         shuffle: Whether each epoch has an order of its own.
-        seed: Of order and views. By default the runner's.
+        seed: Of the order. By default the runner's.
         round_up: Whether to repeat samples until all ranks have as many.
         num_views: After so many views they come again, in turn. None: each epoch has its own.
+        view_seed: Of the views. By default ``seed``; runs of several seeds that set the same one
+            see the same views, and can share a teacher's cache.
 
     Raises:
         ValueError: If ``num_views`` is not a whole number of at least 1.
@@ -39,6 +41,7 @@ class ViewSampler(DefaultSampler):
         seed: int | None = None,
         round_up: bool = True,
         num_views: int | None = None,
+        view_seed: int | None = None,
     ) -> None:
         super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=round_up)
         if num_views is not None and (not isinstance(num_views, int) or num_views < 1):
@@ -46,8 +49,9 @@ class ViewSampler(DefaultSampler):
                 f'num_views must be a whole number of at least 1 or None, but is {num_views!r}'
             )
         self.num_views = num_views
+        self.view_seed = self.seed if view_seed is None else view_seed
 
     def __iter__(self) -> Iterator[ViewKey]:
         view = self.epoch if self.num_views is None else self.epoch % self.num_views
         samples = super().__iter__()  # here: a generator expression has no super()
-        return (ViewKey(self.seed, view, sample) for sample in samples)
+        return (ViewKey(self.view_seed, view, sample) for sample in samples)

@@ -1,6 +1,7 @@
 """From a command line to a runner: what tools/train.py and tools/test.py share."""
 
 import argparse
+import copy
 import difflib
 import inspect
 import os
@@ -55,6 +56,12 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='override settings of the config, as in model.losses.aekt.beta=2.0; lists as "[a,b]"',
     )
+    parser.add_argument(
+        '--hold-out',
+        type=float,
+        metavar='SHARE',
+        help='train without this share of the training set, and evaluate on it, not the test set',
+    )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
     # torch.distributed.launch passes it; torchrun sets the environment variable instead
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -76,6 +83,8 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
+    if args.hold_out is not None:
+        hold_out(cfg, args.hold_out)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(loader) is not None:
             # the defaults of mmpretrain's tools, where they are possible
@@ -84,6 +93,43 @@ def load_config(args: argparse.Namespace) -> Config:
             pin = cfg[loader].get('pin_memory', True) and torch.cuda.is_available()
             cfg[loader].pin_memory = pin and not args.no_pin_memory
     return cfg
+
+
+def hold_out(cfg: Config, share: float, seed: int = 0) -> None:
+    """Let a run train on a part of its training set and be evaluated on the rest.
+
+    Settings that were chosen so owe nothing to the test set, which is not read.
+
+    Args:
+        cfg: Of the run, changed in place.
+        share: Of each class that is held out, see :func:`~aekt_mm.datasets.HeldOut`.
+        seed: Of the choice.
+
+    Raises:
+        ValueError: If the share is not above 0 and below 1.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f'--hold-out must be above 0 and below 1, but is {share!r}')
+    owner = cfg.train_dataloader
+    if owner.dataset.type in ('ViewDataset', 'aekt_mm.ViewDataset'):
+        owner = owner.dataset  # views are of what is left
+    training = owner.dataset
+    owner.dataset = dict(
+        type='aekt_mm.HeldOut', dataset=training, part='fit', share=share, seed=seed
+    )
+    for loader in ('val_dataloader', 'test_dataloader'):
+        if cfg.get(loader) is not None:
+            held_out = copy.deepcopy(training)
+            if 'pipeline' in held_out:  # images are read as for evaluation
+                held_out.pipeline = cfg[loader].dataset.pipeline
+            cfg[loader].dataset = dict(
+                type='aekt_mm.HeldOut', dataset=held_out, part='validation', share=share, seed=seed
+            )
+
+
+def use_cached_teacher(cfg: Config, folder: str | Path) -> None:
+    """Let the logits in a folder take the place of a recipe's teacher, whose they must be."""
+    cfg.model.teacher = dict(type='CachedTeacher', cache=str(folder), online=cfg.model.teacher)
 
 
 def check_options(cfg: Config, options: dict) -> None:
@@ -128,7 +174,7 @@ def check_files(cfg: Config, *loaders: str) -> None:
     """
     for loader in loaders:
         place, dataset = f'{loader}.dataset', (cfg.get(loader) or {}).get('dataset', {})
-        if 'dataset' in dataset:  # what a ViewDataset wraps
+        while isinstance(dataset.get('dataset'), dict):  # what a ViewDataset, say, wraps
             place, dataset = f'{place}.dataset', dataset.dataset
         root = dataset.get('data_root')
         if _missing(root, Path.is_dir):

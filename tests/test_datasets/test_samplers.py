@@ -29,6 +29,12 @@ def test_the_order_is_mmengines_and_the_view_is_the_epoch(length, epoch, views, 
     assert found == [ViewKey(seed=3, view=view, sample=sample) for sample in order]
 
 
+def test_views_may_be_shared_by_seeds_whose_order_differs():
+    first, second = (keys(ViewSampler(range(9), seed=seed, view_seed=5), 2) for seed in (0, 1))
+    assert first != second
+    assert set(first) == set(second) == {ViewKey(5, 2, sample) for sample in range(9)}
+
+
 @pytest.mark.parametrize('round_up', [True, False])
 def test_two_ranks_share_what_one_has(monkeypatch, round_up):
     alone = keys(ViewSampler(range(7), seed=0), 4)

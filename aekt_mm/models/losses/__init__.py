@@ -6,12 +6,19 @@ from .aekt_loss import AEKTLoss
 from .decomposition import decompose
 from .distill_loss import DistillLoss, bernoulli_kl
 from .dkd_loss import DKDLoss
-from .explicit_terms import GapWeighted, LogRatio, RatioWeighted, TargetKL, TeacherWeighted
+from .explicit_terms import (
+    GapWeighted,
+    LogRatio,
+    RatioPull,
+    RatioWeighted,
+    TargetKL,
+    TeacherWeighted,
+)
 from .kd_loss import KDLoss
 
 for loss in (KDLoss, DKDLoss, AEKTLoss):
     MODELS.register_module(module=loss)
-for term in (RatioWeighted, LogRatio, GapWeighted, TeacherWeighted, TargetKL):
+for term in (RatioWeighted, RatioPull, LogRatio, GapWeighted, TeacherWeighted, TargetKL):
     EXPLICIT_TERMS.register_module(module=term)
 
 __all__ = [
@@ -21,6 +28,7 @@ __all__ = [
     'GapWeighted',
     'KDLoss',
     'LogRatio',
+    'RatioPull',
     'RatioWeighted',
     'TargetKL',
     'TeacherWeighted',

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
+from .decomposition import decompose
 from .distill_loss import DistillLoss, check_range
 from .explicit_terms import RatioWeighted
 
@@ -24,6 +26,8 @@ class AEKTLoss(DistillLoss):
         beta: Weight of the non-target divergence (implicit), at least 0.
         explicit: :math:`E`: a config of the registry ``EXPLICIT_TERMS``, or any function of the
             student's and the teacher's target margins, both (N,), that returns (N,).
+        explicit_temperature: What the logits are divided by for the explicit term, above 0. By
+            default ``temperature``.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -33,7 +37,7 @@ class AEKTLoss(DistillLoss):
         >>> import torch
         >>> loss = AEKTLoss(explicit=dict(type='RatioWeighted', base='kl', max_weight=2.0))
         >>> sorted(loss(torch.rand(2, 3), torch.rand(2, 3), torch.tensor([0, 2])))
-        ['confidence_ratio', 'loss_explicit', 'loss_implicit']
+        ['applied_weight', 'confidence_ratio', 'loss_explicit', 'loss_implicit']
     """
 
     def __init__(
@@ -42,8 +46,14 @@ class AEKTLoss(DistillLoss):
         alpha: float = 1.0,
         beta: float = 8.0,
         explicit: dict | Callable[[Tensor, Tensor], Tensor] | None = None,
+        explicit_temperature: float | None = None,
     ) -> None:
         super().__init__(temperature)
+        if explicit_temperature is None:
+            explicit_temperature = temperature
+        self.explicit_temperature = check_range(
+            'explicit_temperature', explicit_temperature, 0, inclusive=False
+        )
         self.alpha = check_range('alpha', alpha, 0)
         self.beta = check_range('beta', beta, 0)
         if explicit is None:
@@ -59,7 +69,35 @@ class AEKTLoss(DistillLoss):
         self, student_margin: Tensor, teacher_margin: Tensor, nontarget_kl: Tensor
     ) -> dict[str, Tensor]:
         """See :meth:`DistillLoss.terms`."""
+        # each part is worth its own temperature squared; both will be multiplied by the other's
+        weight = self.alpha * (self.explicit_temperature / self.temperature) ** 2
         return {
-            'loss_explicit': self.alpha * self.explicit(student_margin, teacher_margin),
+            'loss_explicit': weight * self.explicit(student_margin, teacher_margin),
             'loss_implicit': self.beta * nontarget_kl,
         }
+
+    def decompose(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> tuple:
+        """See :meth:`DistillLoss.decompose`; margins are those at the explicit temperature."""
+        student_margin, teacher_margin, nontarget_kl = super().decompose(
+            student_logits, teacher_logits, target
+        )
+        if self.explicit_temperature != self.temperature:
+            student_margin, teacher_margin, _ = decompose(
+                student_logits, teacher_logits, target, self.explicit_temperature
+            )
+        return student_margin, teacher_margin, nontarget_kl
+
+    def statistics(self, student_margin: Tensor, teacher_margin: Tensor) -> dict[str, Tensor]:
+        """See :meth:`DistillLoss.statistics`.
+
+        Beside the ratio, where the explicit term tells its pull, ``applied_weight``: how many times
+        as hard as DKD at alpha 1 the batch's confidences are pulled, each sample counting by its
+        gap: the sum of alpha abs(pull) over the sum of abs(pT - pS).
+        """
+        statistics = super().statistics(student_margin, teacher_margin)
+        if hasattr(self.explicit, 'pull'):
+            pull = self.alpha * self.explicit.pull(student_margin, teacher_margin).abs()
+            gap = (teacher_margin.sigmoid() - student_margin.sigmoid()).abs()
+            weight = pull.sum() / gap.sum().clamp_(min=torch.finfo(gap.dtype).tiny)
+            statistics['applied_weight'] = weight.expand_as(gap)
+        return statistics

@@ -75,6 +75,15 @@ class DistillLoss(nn.Module):
         """
         raise NotImplementedError
 
+    def decompose(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> tuple:
+        """Return what :meth:`terms` is called with, for class indices (N,)."""
+        return decompose(student_logits, teacher_logits, target, self.temperature)
+
+    def statistics(self, student_margin: Tensor, teacher_margin: Tensor) -> dict[str, Tensor]:
+        """Return what is logged beside the loss, (N,), of which the mean is taken."""
+        ratio = (F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin)).exp()
+        return {'confidence_ratio': ratio.clamp_(max=MAX_LOGGED_RATIO)}
+
     def forward(
         self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor
     ) -> dict[str, Tensor]:
@@ -88,9 +97,9 @@ class DistillLoss(nn.Module):
                 The loss of a mixture is the mixture of the losses of its classes.
 
         Returns:
-            Scalars: the parts of the loss (names with ``loss``), and as a statistic without
-            gradient ``confidence_ratio``, the mean over the samples of the teacher's probability
-            of the target over the student's (a sample counts at most ``MAX_LOGGED_RATIO``).
+            Scalars: the parts of the loss (names with ``loss``), and statistics without gradient:
+            ``confidence_ratio``, the mean over the samples of the teacher's probability of the
+            target over the student's (a sample counts at most ``MAX_LOGGED_RATIO``).
 
         Raises:
             ValueError: If shapes do not fit, or a soft target mixes too many classes. On a GPU
@@ -118,12 +127,10 @@ class DistillLoss(nn.Module):
         target: Tensor,
         share: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        margins = decompose(student_logits, teacher_logits, target, self.temperature)
+        margins = self.decompose(student_logits, teacher_logits, target)
         losses = {name: term * self.temperature**2 for name, term in self.terms(*margins).items()}
         with torch.no_grad():
-            student_margin, teacher_margin, _ = margins
-            ratio = (F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin)).exp()
-            losses['confidence_ratio'] = ratio.clamp_(max=MAX_LOGGED_RATIO)
+            losses |= self.statistics(*margins[:2])
         return {
             name: (value if share is None else value * share).mean()
             for name, value in losses.items()

@@ -4,7 +4,12 @@ Each is a function of the student's and the teacher's target margins, both (N,),
 (N,); with p the probability of the target class, p = sigmoid(margin). The published summary of
 AEKT fixes the weighting by the teacher/student ratio and leaves its form open; the forms here are
 this project's reading of it and what to compare it with.
+
+A term's ``pull`` is minus its derivative in the student's margin: how hard it draws the student's
+confidence up. A term may leave it out; then the loss does not log the weight it applies.
 """
+
+import math
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,13 +53,67 @@ class RatioWeighted(nn.Module):
 
     def forward(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
         """Compute the term of each sample, (N,)."""
-        log_student = F.logsigmoid(student_margin)
-        weight = (F.logsigmoid(teacher_margin) - log_student.detach()).exp()
-        if self.max_weight is not None:
-            weight = weight.clamp(max=self.max_weight)
+        weight = self._weight(student_margin, teacher_margin)
         if self.base == 'log':
-            return -weight * log_student
+            return -weight * F.logsigmoid(student_margin)
         return weight * bernoulli_kl(student_margin, teacher_margin)
+
+    def pull(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
+        """Compute the pull on each sample's margin, (N,)."""
+        weight = self._weight(student_margin, teacher_margin)
+        if self.base == 'log':
+            return weight * (-student_margin).sigmoid()
+        return weight * (teacher_margin.sigmoid() - student_margin.sigmoid())
+
+    def _weight(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
+        weight = (F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin).detach()).exp()
+        return weight if self.max_weight is None else weight.clamp(max=self.max_weight)
+
+
+class RatioPull(nn.Module):
+    r"""Pull by how many times the teacher is ahead, :math:`p^T / p^S - 1`.
+
+    The counterpart, in the target class, of what decoupling does to the others: KL's gradient
+    there, :math:`p^S_i - p^T_i`, is divided by each network's non-target mass; here the target's,
+    :math:`p^S - p^T`, is divided by the student's :math:`p^S`. With the student's margin :math:`m`
+    it is the derivative of a convex function, least exactly where the two agree, and 0 there:
+
+    .. math:: E = p^T (e^{-m} - e^{-m^T}) + (1 - p^T) (m - m^T)
+
+    From where the pull reaches ``max_pull`` the function goes on as its tangent, so that a student
+    far behind pulls no harder: of 100 classes at temperature 4 the ratio can be 30.
+
+    Args:
+        max_pull: The largest pull, above 0.
+
+    Raises:
+        ValueError: If it is not a finite number above 0.
+
+    Examples:
+        >>> import torch
+        >>> RatioPull(max_pull=2.0)(torch.tensor([0., -9.]), torch.tensor([0., 9.]))
+        tensor([ 0.0000, 18.6121])
+    """
+
+    def __init__(self, max_pull: float = 1.0) -> None:
+        super().__init__()
+        self.max_pull = check_range('max_pull', max_pull, 0, inclusive=False)
+
+    def forward(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
+        """Compute the term of each sample, (N,)."""
+        # at the corner pT / pS = 1 + max_pull, and with x = -log pS its margin is -log(e^x - 1)
+        x = math.log1p(self.max_pull) - F.logsigmoid(teacher_margin)
+        corner = -x - (-(-x).expm1()).log()
+        margin = student_margin.clamp(min=corner)
+        # pT exp(-m) and pT exp(-mT) = 1 - pT, neither of which overflows from the corner on
+        ahead = (F.logsigmoid(teacher_margin) - margin).exp() - (-teacher_margin).sigmoid()
+        curve = ahead + (-teacher_margin).sigmoid() * (margin - teacher_margin)
+        return curve + self.max_pull * F.relu(corner - student_margin)
+
+    def pull(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
+        """Compute the pull on each sample's margin, (N,)."""
+        log_ratio = F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin)
+        return log_ratio.expm1().clamp(max=self.max_pull)
 
 
 class LogRatio(nn.Module):
@@ -68,6 +127,11 @@ class LogRatio(nn.Module):
         """Compute the term of each sample, (N,)."""
         return (F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin)).square() / 2
 
+    def pull(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
+        """Compute the pull on each sample's margin, (N,)."""
+        log_ratio = F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin)
+        return log_ratio * (-student_margin).sigmoid()
+
 
 class GapWeighted(nn.Module):
     r"""Cross-entropy weighted by the confidence gap, :math:`-|p^T - p^S| \log p^S`.
@@ -80,6 +144,11 @@ class GapWeighted(nn.Module):
         gap = (teacher_margin.sigmoid() - student_margin.detach().sigmoid()).abs()
         return -gap * F.logsigmoid(student_margin)
 
+    def pull(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
+        """Compute the pull on each sample's margin, (N,)."""
+        gap = (teacher_margin.sigmoid() - student_margin.sigmoid()).abs()
+        return gap * (-student_margin).sigmoid()
+
 
 class TeacherWeighted(nn.Module):
     r"""Cross-entropy weighted by the teacher's confidence, :math:`-p^T \log p^S`.
@@ -91,6 +160,10 @@ class TeacherWeighted(nn.Module):
         """Compute the term of each sample, (N,)."""
         return -teacher_margin.sigmoid() * F.logsigmoid(student_margin)
 
+    def pull(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
+        """Compute the pull on each sample's margin, (N,)."""
+        return teacher_margin.sigmoid() * (-student_margin).sigmoid()
+
 
 class TargetKL(nn.Module):
     r"""DKD's target term, :math:`KL(Bern(p^T) \| Bern(p^S))`, for comparison."""
@@ -98,3 +171,7 @@ class TargetKL(nn.Module):
     def forward(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
         """Compute the term of each sample, (N,)."""
         return bernoulli_kl(student_margin, teacher_margin)
+
+    def pull(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
+        """Compute the pull on each sample's margin, (N,)."""
+        return teacher_margin.sigmoid() - student_margin.sigmoid()

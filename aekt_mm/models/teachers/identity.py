@@ -47,7 +47,7 @@ def data_identity(loader: DataLoader, preprocessor: Any) -> dict:
     return {
         'dataset': {'type': type(inner).__name__, 'content': _content(inner)},
         'samples': len(dataset),
-        'seed': loader.sampler.seed,
+        'seed': loader.sampler.view_seed,
         'pipeline': {
             'transforms': _plain(getattr(inner, 'pipeline', None)),
             'preprocessor': _plain(preprocessor),

@@ -99,7 +99,35 @@ def test_gradcheck(name):
 def test_aekt_with_dkd_term_is_dkd():
     student, teacher, target = batch()
     aekt = AEKTLoss(3.0, 0.7, 2.5, explicit=TargetKL())(student, teacher, target)
+    assert aekt.pop('applied_weight') == pytest.approx(0.7)
     assert aekt == LOSSES['dkd'](student, teacher, target)
+
+
+def test_the_explicit_term_has_a_temperature_of_its_own():
+    student, teacher, target = batch()
+    student.requires_grad_()
+    mixed = AEKTLoss(3.0, 0.7, 2.5, TargetKL(), explicit_temperature=1.5)(student, teacher, target)
+    at_3, at_1 = (DKDLoss(t, 0.7, 2.5)(student, teacher, target) for t in (3.0, 1.5))
+    torch.testing.assert_close(mixed['loss_explicit'], at_1['loss_explicit'])
+    torch.testing.assert_close(mixed['loss_implicit'], at_3['loss_implicit'])
+    (gradient,) = torch.autograd.grad(total(mixed), student)
+    (expected,) = torch.autograd.grad(at_1['loss_explicit'] + at_3['loss_implicit'], student)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_the_applied_weight_is_what_dkd_would_have_to_pull_with():
+    student, teacher, target = batch()
+    applied = AEKTLoss(3.0, 0.7, 2.5)(student, teacher, target)['applied_weight']
+    p_s, p_t = (softmax(z.numpy() / 3, 1)[range(12), target] for z in (student, teacher))
+    gap = np.abs(p_t - p_s)
+    weight = 0.7 * np.minimum(p_t / p_s, 2.0)
+    np.testing.assert_allclose(applied.item(), (weight * gap).sum() / gap.sum())
+    as_dkd = AEKTLoss(3.0, 0.7, explicit=TargetKL())(student, teacher, target)
+    np.testing.assert_allclose(as_dkd['applied_weight'].item(), 0.7)
+    agreed = AEKTLoss(3.0, 0.7)(student, student, target)['applied_weight']
+    assert agreed == 0
+    plain = AEKTLoss(explicit=lambda m_s, m_t: (m_s - m_t) ** 2)(student, teacher, target)
+    assert 'applied_weight' not in plain
 
 
 @pytest.mark.parametrize('name', LOSSES)

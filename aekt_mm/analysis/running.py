@@ -1,0 +1,237 @@
+"""Running the trials of a study on Ray Tune: on the cores of one machine, or on a cluster."""
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from mmengine.config import Config
+from ray import tune
+
+import aekt_mm
+from aekt_mm.engine.launching import check_options, hold_out, use_cached_teacher
+from aekt_mm.engine.predicting import student_logits, teacher_logits
+from aekt_mm.evaluation import measure
+from aekt_mm.models.teachers import teacher_identity
+
+from .study import MEASURES, Study, Trial, add_result, missing
+
+VIEW_SEED = 0  # trials of all seeds see the same views, so that they can share a teacher's cache
+
+
+def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
+    """Run what is missing of a study and add it to its results, as it comes.
+
+    Each trial is a run of ``tools/train.py`` in a process and a work directory of its own. What was
+    killed goes on where it was; what failed is reported and does not end the others.
+
+    Args:
+        study: What to run.
+        tools: The folder of ``train.py`` and ``cache_teacher.py``.
+        work_dir: Where trials keep logs and checkpoints; on a cluster all machines share it.
+
+    Returns:
+        The names of the trials that failed.
+
+    Raises:
+        ValueError: If an option of the study is not in a recipe.
+        RuntimeError: If the teacher could not be run.
+    """
+    work_dir = work_dir.resolve()
+    trials = missing(study)
+    total = len(study.trials)
+    print(f'{study.path}: {len(trials)} of {total} trials to run', flush=True)
+    if not trials:
+        return []
+    for trial in trials:
+        write_config(study, trial, work_dir)
+    teacher = _prepare_teacher(study, tools, work_dir)
+
+    report = _Report(study, trials)
+    os.environ['RAY_CHDIR_TO_TRIAL_DIR'] = '0'
+    os.environ.setdefault('TUNE_DISABLE_AUTO_CALLBACK_LOGGERS', '1')
+    ray.init(
+        address=os.environ.get('RAY_ADDRESS', 'local'),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={'env_vars': {'PYTHONPATH': _python_path()}},
+    )
+    try:
+        tune.Tuner(
+            tune.with_resources(
+                partial(_run, tools=tools.resolve(), threads=study.threads, teacher=teacher),
+                {'cpu': study.threads, 'gpu': study.gpus},
+            ),
+            param_space={
+                'trial': tune.grid_search(
+                    [{'name': trial.name, 'folder': str(work_dir / trial.name)} for trial in trials]
+                )
+            },
+            # workers only start processes: one may serve trial after trial
+            tune_config=tune.TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(
+                name='tune', storage_path=str(work_dir), verbose=0, callbacks=[report]
+            ),
+        ).fit()
+    finally:
+        ray.shutdown()
+    return report.failed
+
+
+def write_config(study: Study, trial: Trial, work_dir: Path) -> Config:
+    """Write the config that a trial is a run of into its work directory, and return it.
+
+    It is the recipe with the trial's options and seed, the study's held-out part in place of the
+    test set, and its cached teacher.
+    """
+    cfg = Config.fromfile(trial.recipe)
+    try:
+        check_options(cfg, trial.options)
+    except ValueError as error:
+        raise ValueError(f'{study.path}: arms.{trial.arm}: {error}') from error
+    # a mapping takes the place of what the recipe has, so that nothing of that outlives it
+    cfg.merge_from_dict(
+        {
+            option: {**value, '_delete_': True} if isinstance(value, dict) else value
+            for option, value in trial.options.items()
+        }
+    )
+    cfg.setdefault('randomness', {})['seed'] = trial.seed
+    if cfg.train_dataloader.sampler.type in ('ViewSampler', 'aekt_mm.ViewSampler'):
+        cfg.train_dataloader.sampler.view_seed = VIEW_SEED
+    if study.hold_out is not None:
+        hold_out(cfg, study.hold_out)
+    if study.cached_teacher is not None and 'teacher' in cfg.model:
+        use_cached_teacher(cfg, study.cached_teacher['folder'])
+    path = work_dir / trial.name / 'trial.py'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cfg.dump(path)
+    return cfg
+
+
+def _prepare_teacher(study: Study, tools: Path, work_dir: Path) -> Path | None:
+    """Cache the teacher where the study asks for it; return the file of its validation logits."""
+    distilling = [trial for trial in study.trials if _teacher(write_config(study, trial, work_dir))]
+    if not distilling:
+        return None
+    cfg = write_config(study, distilling[0], work_dir)
+    cfg.model.teacher = _teacher(cfg)
+    cached = study.cached_teacher
+    if cached is not None:
+        recipe = work_dir / 'teacher' / 'recipe.py'
+        recipe.parent.mkdir(parents=True, exist_ok=True)
+        cfg.dump(recipe)
+        options = ['--views', str(cached['views']), '--format', cached.get('format', 'float32')]
+        command = [sys.executable, tools / 'cache_teacher.py', recipe, cached['folder'], *options]
+        command += ['--work-dir', recipe.parent / 'work']
+        environment = {**os.environ, 'PYTHONPATH': _python_path()}
+        if subprocess.run(list(map(str, command)), env=environment).returncode:
+            raise RuntimeError(f'{study.path}: the teacher could not be cached, see above')
+    # what agreement is measured with, once for all trials
+    identity = json.dumps([teacher_identity(cfg.model.teacher), study.hold_out], sort_keys=True)
+    path = work_dir / 'teacher_logits.npz'
+    if not path.is_file() or np.load(path)['identity'] != identity:
+        partial_path = path.with_name('.teacher_logits.partial.npz')
+        np.savez(partial_path, logits=teacher_logits(cfg).numpy(), identity=identity)
+        partial_path.replace(path)
+    return path
+
+
+def _teacher(cfg: Config) -> dict | None:
+    teacher = cfg.model.get('teacher')
+    return teacher.get('online', teacher) if teacher else None
+
+
+def _python_path() -> str:
+    root = str(Path(aekt_mm.__file__).parents[1])
+    return os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))
+
+
+def _run(config: dict[str, Any], tools: Path, threads: int, teacher: Path | None) -> None:
+    """Train one trial in a process of its own and measure the student of its last epoch."""
+    folder = Path(config['trial']['folder'])
+    command = [sys.executable, tools / 'train.py', folder / 'trial.py']
+    command += ['--work-dir', folder, '--resume']
+    environment = {**os.environ, 'PYTHONPATH': _python_path(), 'OMP_NUM_THREADS': str(threads)}
+    fresh = not (folder / 'last_checkpoint').exists()
+    started = time.monotonic()
+    with (folder / 'output.txt').open('a', encoding='utf-8') as output:
+        code = subprocess.run(
+            list(map(str, command)),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=_end_with_parent,
+        ).returncode
+    if code:
+        lines = (folder / 'output.txt').read_text(encoding='utf-8').strip().splitlines()
+        raise RuntimeError(f'{lines[-1] if lines else code} (all of it: {folder}/output.txt)')
+    seconds = time.monotonic() - started if fresh else float('nan')
+
+    torch.set_num_threads(threads)
+    cfg = Config.fromfile(folder / 'trial.py')
+    checkpoint = (folder / 'last_checkpoint').read_text(encoding='utf-8')
+    logits, labels = student_logits(cfg, checkpoint)
+    beside = None if teacher is None else torch.from_numpy(np.load(teacher)['logits'])
+    found = measure(logits, labels, beside)
+    tune.report({**found, 'epochs': cfg.train_cfg.max_epochs, 'seconds': round(seconds, 1)})
+
+
+def _end_with_parent() -> None:
+    """Let a trial's process end when the worker that started it is gone (Linux)."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+class _Report(tune.Callback):
+    """Keep each result and say how far the study is, a line a trial."""
+
+    def __init__(self, study: Study, trials: list[Trial]) -> None:
+        self.study = study
+        self.trials = {trial.name: trial for trial in trials}
+        self.failed: list[str] = []
+        self.ended = 0
+        self.started = time.monotonic()
+        self.commit = _commit()
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info) -> None:
+        name = trial.config['trial']['name']
+        result = trial.last_result
+        columns = ('epochs', *MEASURES, 'seconds')
+        found = {column: result[column] for column in columns if column in result}
+        add_result(self.study, self.trials[name], {'commit': self.commit, **found})
+        self._say(f'{name}: top-1 {found["top1"]:.2f}')
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info) -> None:
+        name = trial.config['trial']['name']
+        self.failed.append(name)
+        text = Path(trial.error_file).read_text(encoding='utf-8') if trial.error_file else ''
+        self._say(f'{name} failed: {text.strip().splitlines()[-1] if text else "no message"}')
+
+    def _say(self, what: str) -> None:
+        self.ended += 1
+        left = len(self.trials) - self.ended
+        minutes = (time.monotonic() - self.started) / self.ended * left / 60
+        count = f'{self.ended} of {len(self.trials)}'
+        print(f'{count}  {what}; about {minutes:.0f} min left', flush=True)
+
+
+def _commit() -> str:
+    """Return the commit of the code, marked where it was changed since, or the release."""
+    git = ['git', '-C', str(Path(aekt_mm.__file__).parent)]
+    try:
+        command = [*git, 'describe', '--always', '--dirty', '--exclude=*']
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return f'v{aekt_mm.__version__}'

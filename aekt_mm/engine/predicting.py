@@ -1,0 +1,65 @@
+"""The logits of a recipe's student and of its teacher for a whole data set."""
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from torch import Tensor
+
+from aekt_mm.models.weights import load_weights
+from aekt_mm.registry import MODELS, SCOPE, build
+from aekt_mm.structures import batch_target
+
+from .launching import use_restricted_loading
+
+
+@torch.no_grad()
+def student_logits(cfg: Config, checkpoint: str | Path) -> tuple[Tensor, Tensor]:
+    """Run the student over the validation set of a recipe.
+
+    Args:
+        cfg: Of the run, a distiller's or a plain classifier's.
+        checkpoint: What it saved.
+
+    Returns:
+        The logits that it predicts from, (N, C) float32, and the labels, (N,) int64.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is not there.
+        ValueError: If it does not fit.
+    """
+    model = _model(cfg, teacher=None)
+    load_weights(model, str(checkpoint))
+    parts = [(model(**data), batch_target(data['data_samples'])) for data in _batches(cfg, model)]
+    return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])
+
+
+@torch.no_grad()
+def teacher_logits(cfg: Config) -> Tensor:
+    """Run the teacher over the validation set of a distillation recipe, as its student sees it.
+
+    Args:
+        cfg: Of a recipe whose teacher is an ``OnlineTeacher``.
+
+    Returns:
+        Logits (N, C) float32.
+    """
+    model = _model(cfg, teacher=cfg.model.teacher)
+    return torch.cat([model.teacher(**data) for data in _batches(cfg, model)])
+
+
+def _model(cfg: Config, teacher: ConfigDict | None) -> torch.nn.Module:
+    use_restricted_loading()
+    init_default_scope(cfg.get('default_scope', SCOPE))
+    model = ConfigDict(cfg.model)
+    model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    if 'teacher' in model:
+        model.teacher = teacher
+    return build(MODELS, model).eval()
+
+
+def _batches(cfg: Config, model: torch.nn.Module) -> list[dict]:
+    loader = Runner.build_dataloader(cfg.val_dataloader)
+    return (model.data_preprocessor(data, training=False) for data in loader)

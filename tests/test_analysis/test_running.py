@@ -1,0 +1,91 @@
+"""A study's trials are run side by side, kept, and not run again; a failed one ends no other."""
+
+import json
+import sys
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+
+from aekt_mm.analysis.running import write_config
+from aekt_mm.analysis.study import Trial, missing, read_results, read_study
+from aekt_mm.engine.predicting import student_logits, teacher_logits
+from aekt_mm.evaluation import measure
+
+pytest.importorskip('sklearn')
+
+
+@pytest.fixture
+def study(digits_recipe, tmp_path):
+    digits_recipe.dump(tmp_path / 'recipe.py')
+    arms = dict(
+        aekt=dict(recipe='recipe.py'),
+        pull=dict(
+            recipe='recipe.py',
+            options={'model.losses.aekt.explicit': dict(type='RatioPull'), 'model.connector': None},
+        ),
+        diverging=dict(recipe='recipe.py', options={'optim_wrapper.optimizer.lr': 1e20}),
+    )
+    content = dict(
+        hold_out=0.3,
+        baseline='aekt',
+        seeds=[3],
+        cached_teacher=dict(folder=str(tmp_path / 'cache'), views=1),
+        options={'train_cfg.max_epochs': 1, 'param_scheduler': []},
+        arms=arms,
+    )
+    path = tmp_path / 'study.yaml'
+    path.write_text(yaml.safe_dump(content), encoding='utf-8')
+    return read_study(path)
+
+
+def test_the_config_of_a_trial(study, tmp_path):
+    trial = next(trial for trial in study.trials if trial.arm == 'pull')
+    cfg = write_config(study, trial, tmp_path / 'work')
+    assert cfg.model.losses.aekt.explicit == dict(type='RatioPull')  # nothing of the recipe's left
+    assert cfg.model.teacher.type == 'CachedTeacher'
+    assert cfg.randomness.seed == 3
+    assert cfg.val_dataloader.dataset.part == 'validation'
+    assert cfg.val_dataloader.dataset.dataset.split == 'train'  # nothing of the test set
+    written = Config.fromfile(tmp_path / 'work' / trial.name / 'trial.py')
+    assert json.dumps(written.to_dict()) == json.dumps(cfg.to_dict())
+
+
+def test_an_option_that_is_not_in_the_recipe_names_its_arm(study, tmp_path):
+    trial = Trial('pull', 0, study.trials[0].recipe, {'model.loses.aekt.beta': 1.0})
+    with pytest.raises(
+        ValueError, match=r"arms\.pull: .*model has no 'loses'; did you mean losses"
+    ):
+        write_config(study, trial, tmp_path / 'work')
+
+
+@pytest.mark.slow
+def test_a_study_from_its_file_to_its_table(study, tmp_path, run):
+    work_dir = tmp_path / 'work'
+    command = (sys.executable, 'tools/study.py', study.path, '--work-dir', work_dir)
+    printed = run(*command, returncode=1)
+    assert '3 of 3' in printed
+    assert 'diverging/seed_3 failed' in printed
+    assert '| pull | 1 |' in printed
+    results = read_results(study).set_index('arm')
+    assert results.index.tolist() == ['aekt', 'pull']
+    assert [trial.arm for trial in missing(study)] == ['diverging']
+
+    # what is kept are the measures of the last epoch's student on the held-out part
+    trial = next(trial for trial in study.trials if trial.arm == 'aekt')
+    folder = work_dir / trial.name
+    cfg = Config.fromfile(folder / 'trial.py')
+    logits, labels = student_logits(cfg, folder / 'epoch_1.pth')
+    assert len(labels) == 269
+    cfg.model.teacher = cfg.model.teacher.online
+    found = measure(logits, labels, teacher_logits(cfg))
+    for name, value in found.items():
+        assert results.loc['aekt', name] == pytest.approx(value, rel=1e-4), name
+    scalars = next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    assert json.loads(scalars[-1])['accuracy/top1'] == pytest.approx(found['top1'], rel=1e-5)
+
+    before = study.results.read_bytes()
+    assert '1 of 3 trials to run' in run(*command, returncode=1)
+    assert study.results.read_bytes() == before
+    assert torch.equal(logits, student_logits(cfg, folder / 'epoch_1.pth')[0])

@@ -1,0 +1,93 @@
+"""A held-out part is stratified, disjoint from the rest, and follows from its seed."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mmengine.config import Config
+
+from aekt_mm.datasets import ArrayDataset
+from aekt_mm.datasets.holding_out import HeldOut, split
+from aekt_mm.engine.launching import hold_out
+from aekt_mm.registry import DATASETS, build
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=20, max_size=200),
+    share=st.floats(0.1, 0.9),
+    seed=st.integers(0, 2**31),
+)
+def test_every_class_keeps_its_share(labels, share, seed):
+    kept, held_out = split(labels, share, seed)
+    assert sorted([*kept, *held_out]) == list(range(len(labels)))
+    for label in set(labels):
+        of_class = [index for index in held_out if labels[index] == label]
+        assert abs(len(of_class) - share * labels.count(label)) <= 0.5
+    again = split(labels, share, seed)
+    assert np.array_equal(again[0], kept)
+
+
+def test_another_seed_holds_out_others():
+    labels = np.arange(1000) % 10
+    first, second = (set(split(labels, 0.2, seed)[1]) for seed in (0, 1))
+    assert len(first) == len(second) == 200
+    assert first != second
+
+
+def test_parts_of_arrays():
+    images = np.arange(40, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 2, 2, 3), np.uint8)
+    labels = np.arange(40) % 4
+    parts = [HeldOut(ArrayDataset(images, labels, 'abcd'), part) for part in ('fit', 'validation')]
+    assert [len(part) for part in parts] == [32, 8]
+    assert sorted(np.concatenate([p.images[:, 0, 0, 0] for p in parts])) == list(range(40))
+    for part in parts:
+        assert np.array_equal(part.images[:, 0, 0, 0] % 4, part.labels)
+
+
+def test_parts_of_image_files_under_views(tmp_path):
+    for index in range(20):
+        (tmp_path / f'class_{index % 2}').mkdir(exist_ok=True)
+        image = np.zeros((4, 4, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f'class_{index % 2}/{index}.png'), image)
+    train_pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackInputs'),
+    ]
+    test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    folder = dict(type='CustomDataset', data_root=str(tmp_path))
+    cfg = Config(
+        dict(
+            train_dataloader=dict(
+                dataset=dict(type='ViewDataset', dataset=dict(**folder, pipeline=train_pipeline))
+            ),
+            val_dataloader=dict(dataset=dict(type='TheTestSet', pipeline=test_pipeline)),
+        )
+    )
+    hold_out(cfg, 0.2)
+    training = build(DATASETS, cfg.train_dataloader.dataset)
+    validation = build(DATASETS, cfg.val_dataloader.dataset)
+    assert (len(training), len(validation)) == (16, 4)
+    assert sorted(validation.get_gt_labels()) == [0, 0, 1, 1]
+    assert len(validation.pipeline.transforms) == 2  # images are read as for evaluation
+    files = {validation.get_data_info(index)['img_path'] for index in range(4)}
+    assert files.isdisjoint(
+        training.dataset.get_data_info(index)['img_path'] for index in range(16)
+    )
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(part='test'), r"part must be one of \('fit', 'validation'\), but is 'test'"),
+        (dict(part='fit', share=1.0), 'share must be a number above 0 and below 1, but is 1.0'),
+        (dict(part='fit', share=0.001), 'leaves a part empty'),
+    ],
+)
+def test_bad_options(options, message):
+    dataset = ArrayDataset(np.zeros((10, 2, 2, 3), np.uint8), [0] * 10, 'a')
+    with pytest.raises(ValueError, match=message):
+        HeldOut(dataset, **options)
+    with pytest.raises(ValueError, match='--hold-out must be above 0 and below 1, but is 2'):
+        hold_out(Config(), 2)

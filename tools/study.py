@@ -1,0 +1,47 @@
+"""Run a study, several recipes with several seeds, and compare their students.
+
+    python tools/study.py configs/studies/explicit_term.yaml
+
+Trials run side by side on Ray Tune, each an ordinary run of tools/train.py; on a cluster, start Ray
+there and set RAY_ADDRESS. Results go beside the study as they come, a row a trial in its .csv, and
+what is in there is not run again. See docs/en/studies.md.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from aekt_mm.analysis.study import markdown, read_results, read_study
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('study', type=Path, help='path of the study, a YAML file')
+    parser.add_argument('--table', action='store_true', help='only print the results so far')
+    parser.add_argument(
+        '--work-dir', type=Path, help='where trials keep what they write; work_dirs/studies/NAME'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    failed = []
+    try:
+        study = read_study(args.study)
+        if not args.table:
+            from aekt_mm.analysis.running import run_study
+
+            work_dir = args.work_dir or Path('work_dirs/studies') / study.path.stem
+            failed = run_study(study, Path(__file__).parent, work_dir)
+        print(markdown(study, read_results(study)), end='')
+    except (FileNotFoundError, ValueError, RuntimeError) as error:
+        sys.exit(f'study: {error}')
+    if failed:
+        sys.exit(f'study: {len(failed)} trials failed: {", ".join(failed)}')
+
+
+if __name__ == '__main__':
+    main()
