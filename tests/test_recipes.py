@@ -111,6 +111,8 @@ def test_each_kind_trains(kind, suffix, folder):
         )
         text = ''
         data = FILES.format(base=base)
+        if kind == 'images':  # a student of files as they are, and a teacher of RGB
+            data += 'data_preprocessor = dict(to_rgb=False)\n'
         if kind == 'mixed':
             data += 'data_preprocessor = dict(num_classes=3)\n'
         (folder / 'data.py').write_text(data)
@@ -129,7 +131,7 @@ def test_each_kind_trains(kind, suffix, folder):
     assert runner.message_hub.get_scalar('train/aekt.loss_implicit').current() > 0
     assert (runner.model.data_preprocessor.batch_augments is not None) == (kind == 'mixed')
     assert isinstance(runner.model.teacher, OnlineTeacher)
-    assert not runner.model.teacher.swap_channels
+    assert runner.model.teacher.swap_channels == (kind == 'images')
     assert runner.model.distill_weight == 1  # a twelfth of 2 epochs is no warm-up
 
 

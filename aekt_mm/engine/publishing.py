@@ -143,7 +143,7 @@ def _definitions(student: nn.Module) -> dict[str, Path]:
 
 def _installed() -> list[str]:
     """Return the folders that packages are installed in."""
-    stack = (import_module(name).__file__ for name in ('torch', 'mmengine', 'mmcv', 'mmpretrain'))
+    stack = (import_module(name).__file__ for name in ('mmengine', 'mmcv', 'mmpretrain', 'torch'))
     places = [sysconfig.get_path('purelib'), sysconfig.get_path('platlib')]
     return list(dict.fromkeys([*(str(Path(file).parents[1]) for file in stack), *places]))
 

@@ -12,6 +12,7 @@ from aekt_mm.registry import MODELS
 from aekt_mm.structures import SWAPPED, data_order, input_order
 
 from ..classifiers import build_classifier, num_classes, trained_order, trial_images
+from ..data_preprocessors import BatchPreprocessor
 from ..weights import load_weights
 from .folding import fold_batch_norms
 
@@ -85,6 +86,7 @@ class OnlineTeacher(nn.Module):
         self.register_buffer('scale', None)
         self.register_buffer('shift', None)
         self.swap_channels = False
+        self.unsure = False
         self.requires_grad_(False)
         self.eval()
         if self.model is not model:  # it is ours to change
@@ -110,6 +112,10 @@ class OnlineTeacher(nn.Module):
             student_order: The order of their channels, 'RGB' or 'BGR'.
         """
         self.swap_channels = self.channel_order != student_order
+        # a student that swaps nothing sees RGB, as of arrays, or else files as they are
+        self.unsure = getattr(student_preprocessor, 'to_rgb', None) is False and not isinstance(
+            student_preprocessor, BatchPreprocessor
+        )
         self.scale = self.shift = None
         if self.data_preprocessor is None:
             return
@@ -131,6 +137,19 @@ class OnlineTeacher(nn.Module):
             epochs: Not looked at.
         """
         self.adapt_to(preprocessor, input_order(data_order(loader.dataset), preprocessor))
+        self.unsure = False
+
+    @torch.compiler.disable
+    def _say_what_is_supposed(self) -> None:
+        """Warn, once, of what would be known if the data had been shown."""
+        self.unsure = False
+        print_log(
+            f"The teacher, trained on {self.channel_order}, takes the student's images for RGB, "
+            "but has not been shown the data: add dict(type='aekt_mm.DistillCheckHook') to "
+            'custom_hooks',
+            logger='current',
+            level=30,
+        )
 
     def train(self, mode: bool = True) -> 'OnlineTeacher':
         """Stay in evaluation mode."""
@@ -152,6 +171,8 @@ class OnlineTeacher(nn.Module):
         Raises:
             TypeError: If the model returns anything else.
         """
+        if self.unsure:
+            self._say_what_is_supposed()
         # dynamo's guards fail on what it makes of plain numbers in inference mode (torch 2.14)
         with torch.no_grad() if torch.compiler.is_compiling() else torch.inference_mode():
             images = inputs.flip(1) if self.swap_channels else inputs

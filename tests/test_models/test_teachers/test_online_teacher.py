@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from aekt_mm.models.classifiers import trained_order
-from aekt_mm.models.teachers import OnlineTeacher
+from aekt_mm.models.teachers import OnlineTeacher, online_teacher
 from aekt_mm.registry import MODELS
 
 RESNET18 = dict(
@@ -128,6 +128,23 @@ def test_students_see_rgb_unless_the_data_say_otherwise(order):
     ):
         teacher.adapt_to(MODELS.build(student))
         assert teacher.swap_channels == (order == 'BGR')
+
+
+@pytest.mark.parametrize('shown', [True, False])
+def test_what_is_only_supposed_is_said(shown, monkeypatch):
+    said = []
+    monkeypatch.setattr(online_teacher, 'print_log', lambda text, **_: said.append(text))
+    options = dict(mean=[120.0] * 3, std=[60.0] * 3)
+    for swaps, warned in ((True, False), (False, not shown)):
+        student = MODELS.build(dict(type='ClsDataPreprocessor', to_rgb=swaps, **options))
+        teacher = OnlineTeacher(small_network(), checkpoint=None)
+        teacher.adapt_to(student)
+        if shown:
+            teacher.attach(DataLoader(Pixels('BGR')), student)
+        for _ in range(2):
+            teacher(torch.randn(2, 3, 8, 8))
+        assert ['has not been shown the data' in text for text in said] == [True] * warned
+        said.clear()
 
 
 def test_a_bgr_teacher_without_a_normalisation_of_its_own():
