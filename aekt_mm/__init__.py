@@ -5,4 +5,6 @@ from .version import __version__
 
 check_stack()
 
+from . import recipes  # noqa: E402, F401  lets configs inherit from aekt_mm::
+
 __all__ = ['__version__']

@@ -7,15 +7,10 @@ is not found here is looked up in mmpretrain and then in MMEngine.
 
 from typing import Any
 
-from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 from mmpretrain import registry as mmpretrain
 
 SCOPE = 'aekt_mm'
-
-# where this package is imported, configs may inherit from its recipes, as in
-# _base_ = 'aekt_mm::aekt/aekt_resnet56_resnet20_cifar100.py', and mmengine.hub finds them
-MODULE2PACKAGE[SCOPE] = SCOPE
 
 
 def _child(parent: Registry, package: str, ours: bool = True) -> Registry:

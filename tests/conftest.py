@@ -1,6 +1,7 @@
 """What tests share."""
 
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import mmpretrain
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +43,35 @@ def digits_recipe(tmp_path: Path) -> Config:
     cfg.model.teacher.checkpoint = str(tmp_path / 'teacher.pth')
     torch.save(teacher.state_dict(), cfg.model.teacher.checkpoint)
     return cfg
+
+
+@pytest.fixture
+def loading_alone_is_tested_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what publishing ends with: a process that imports mmpretrain, for ten seconds."""
+    from aekt_mm.engine import publishing
+
+    monkeypatch.setattr(publishing, '_load_alone', lambda *_: None)
+
+
+@pytest.fixture
+def tool() -> Callable[..., str | None]:
+    """Run a tool of this repository in this process, as in one of its own.
+
+    Returns what it exits with, or None where it comes to its end.
+    """
+
+    def tool(path: str, *arguments: str | Path) -> str | None:
+        for kind in (MMLogger, MessageHub, Visualizer):
+            kind._instance_dict.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, 'argv', [path, *map(str, arguments)])
+            try:
+                runpy.run_path(str(ROOT / path), run_name='__main__')
+            except SystemExit as leaving:
+                return str(leaving.code)
+        return None
+
+    return tool
 
 
 @pytest.fixture(scope='session')

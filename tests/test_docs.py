@@ -91,6 +91,7 @@ def test_every_page_is_tried():
         assert len(re.findall(r'^```(?:python|yaml)$', text, re.MULTILINE)) == len(examples(page))
 
 
+@pytest.mark.usefixtures('loading_alone_is_tested_elsewhere')
 def test_a_pair(checkout):
     files = examples('add_a_pair')
     write(checkout, files)
@@ -123,6 +124,7 @@ def test_a_loss(checkout):
     assert terms['loss_margin'].item() == pytest.approx(0.4)
 
 
+@pytest.mark.usefixtures('loading_alone_is_tested_elsewhere')
 def test_a_connector(checkout):
     write(checkout, examples('add_a_connector'))
     recipe = 'my_project/class_scale_digits.py'

@@ -9,7 +9,6 @@ from email.parser import Parser
 from pathlib import Path
 from types import SimpleNamespace
 
-import mmengine
 import pytest
 
 import aekt_mm
@@ -83,21 +82,26 @@ def test_mim_finds_recipes_and_tools(wheel):
     assert mim == expected | {'aekt_mm/.mim/model-index.yml'}
 
 
-def test_a_recipe_elsewhere_inherits_from_what_is_installed(wheel, tmp_path):
-    if mmengine.__version__ == '0.10.7':
-        pytest.importorskip('pkg_resources')  # which it asks for installed packages
-    with zipfile.ZipFile(wheel.path) as packed:
-        packed.extractall(tmp_path / 'site')
-    (tmp_path / 'mine.py').write_text("_base_ = 'aekt_mm::kd/kd_resnet56_resnet20_cifar100.py'")
+@pytest.mark.parametrize('how', ['installed', 'on PYTHONPATH'])
+def test_a_recipe_elsewhere_inherits_from_ours(how, wheel, sources, tmp_path):
+    if how == 'installed':
+        place = tmp_path / 'site'
+        with zipfile.ZipFile(wheel.path) as packed:
+            packed.extractall(place)
+    else:
+        place = sources
+        assert not (sources / 'aekt_mm/.mim').exists()
+    recipe = 'aekt_mm::kd/kd_resnet56_resnet20_cifar100.py'
+    (tmp_path / 'mine.py').write_text(f'_base_ = {recipe!r}')
+    (tmp_path / 'short.yaml').write_text(f'_base_: {recipe}\ntrain_cfg: {{max_epochs: 3}}')
     code = (
-        'from argparse import Namespace\n'
         'import aekt_mm\n'
-        'from aekt_mm.engine.launching import load_config\n'
-        'options = dict(cfg_options=None, launcher="none", work_dir=None, no_pin_memory=False)\n'
-        'cfg = load_config(Namespace(config="mine.py", local_rank=0, **options))\n'
-        'print(aekt_mm.__file__, cfg.model.student.backbone.depth)'
+        'from mmengine.config import Config\n'
+        "mine, short = map(Config.fromfile, ('mine.py', 'short.yaml'))\n"
+        'assert (mine.train_cfg.max_epochs, short.train_cfg.max_epochs) == (240, 3)\n'
+        'print(aekt_mm.__file__, mine.model.student.backbone.depth)'
     )
-    path = os.pathsep.join([str(tmp_path / 'site'), os.environ.get('PYTHONPATH', '')])
+    path = os.pathsep.join([str(place), os.environ.get('PYTHONPATH', '')])
     done = subprocess.run(
         [sys.executable, '-c', code],
         cwd=tmp_path,
@@ -106,7 +110,7 @@ def test_a_recipe_elsewhere_inherits_from_what_is_installed(wheel, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.split()[-2:] == [str(tmp_path / 'site/aekt_mm/__init__.py'), '20']
+    assert done.stdout.split()[-2:] == [str(place / 'aekt_mm/__init__.py'), '20']
 
 
 def test_metadata(wheel):

@@ -1,11 +1,9 @@
 """Names are found from this project's scope and from mmpretrain's."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.config import config as config_module
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 
@@ -90,20 +88,3 @@ def test_a_stock_config_of_mmpretrain_needs_one_prefix(tmp_path):
 def test_an_unknown_name_is_named():
     with pytest.raises(KeyError, match='NoSuchLoss'):
         registry.build(registry.MODELS, dict(type='NoSuchLoss'))
-
-
-def test_configs_inherit_from_installed_recipes(tmp_path, monkeypatch):
-    """As ``_base_ = 'aekt_mm::...'`` in a project of a user's own."""
-    recipe = 'vanilla/vanilla_resnet8slim_digits.py'
-    (tmp_path / 'aekt_mm').mkdir()
-    shutil.copytree(ROOT / 'configs', tmp_path / 'aekt_mm/.mim/configs')
-    (tmp_path / 'aekt_mm/.mim/model-index.yml').write_text('Import: []')
-    # as if it were installed there
-    monkeypatch.setattr(config_module, 'is_installed', lambda name: True)
-    monkeypatch.setattr(config_module, 'get_installed_path', lambda name: str(tmp_path / name))
-    path = tmp_path / 'mine.py'
-    path.write_text(f"_base_ = 'aekt_mm::{recipe}'\ntrain_cfg = dict(max_epochs=3)")
-    cfg = Config.fromfile(path)
-    backbone = Config.fromfile(ROOT / 'configs' / recipe).model.backbone
-    assert cfg.model.backbone == backbone
-    assert cfg.train_cfg.max_epochs == 3

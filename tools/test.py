@@ -1,9 +1,11 @@
-"""Evaluate a checkpoint on the test set of a recipe.
+"""Evaluate a checkpoint, or the teacher, on the test set of a recipe.
 
     python tools/test.py configs/aekt/aekt_r34_r18_imagenet.py work_dirs/.../epoch_100.pth
+    python tools/test.py configs/aekt/aekt_r34_r18_imagenet.py --teacher
 
 The checkpoint may also be one of torchvision, RepDistiller or mdistiller for the same network. A
-recipe's teacher is not needed and not loaded.
+recipe's teacher is not needed and not loaded then. With --teacher it is what the student learns
+from that is evaluated: its own checkpoint and normalisation, on the images that the student gets.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from aekt_mm.engine.launching import (
     check_files,
     load_config,
 )
+from aekt_mm.engine.teacher_evaluation import check_teacher, put_teacher_in_place
 from aekt_mm.models.weights import load_weights
 
 #: What results are written as.
@@ -31,7 +34,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='path of the recipe')
-    parser.add_argument('checkpoint', help='path or URL of the weights')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('checkpoint', nargs='?', help='path or URL of the weights')
+    what.add_argument('--teacher', action='store_true', help="evaluate the recipe's teacher")
     parser.add_argument('--out', type=Path, help='file to write results to')
     parser.add_argument(
         '--out-item',
@@ -50,7 +55,9 @@ def main() -> None:
         sys.exit(f'test: --out {args.out}: --out-item {args.out_item} is written as {formats}')
     try:
         cfg = load_config(args)
-        if 'teacher' in cfg.model:
+        if args.teacher:
+            check_teacher(cfg)
+        elif 'teacher' in cfg.model:
             cfg.model.teacher = None
         cfg.resume, cfg.load_from = False, None  # nothing is to take the checkpoint's place
         check_files(cfg, 'test_dataloader')
@@ -61,7 +68,10 @@ def main() -> None:
     cfg.custom_hooks = []  # they concern training
     runner = build_runner(cfg)
     try:
-        load_weights(getattr(runner.model, 'module', runner.model), args.checkpoint)
+        if args.teacher:
+            put_teacher_in_place(runner)
+        else:
+            load_weights(getattr(runner.model, 'module', runner.model), args.checkpoint)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'test: {error}')
     if args.out and args.out_item == 'pred':

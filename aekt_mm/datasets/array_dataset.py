@@ -34,6 +34,8 @@ class ArrayDataset(Dataset):
         (torch.Size([2, 8, 8, 3]), tensor([1, 0]))
     """
 
+    channel_order = 'RGB'
+
     def __init__(self, images: np.ndarray, labels: Sequence[int], classes: Sequence[str]) -> None:
         images, labels = np.ascontiguousarray(images), np.asarray(labels)
         name = type(self).__name__

@@ -8,32 +8,36 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.dist import all_gather_object, get_rank
-from mmengine.utils import track_iter_progress
 from torch.utils.data import Dataset
 
+from aekt_mm.progress import track
 from aekt_mm.registry import DATASETS, build
+from aekt_mm.structures import data_order
 
 from .array_dataset import ArrayDataset
 
 
 @DATASETS.register_module()
 class InMemory(ArrayDataset):
-    """A dataset of mmpretrain whose images are read once and kept in memory.
+    """A dataset of mmpretrain whose images are read once and kept in memory, in RGB.
 
     In a distributed run the processes of a machine share the pixels, and the work of reading them.
 
     Args:
         dataset: An mmpretrain dataset, or its config. Its pipeline draws nothing at random, makes
             uint8 images of one size and ends in ``PackInputs``.
-        to_rgb: Whether its images are BGR, as mmcv reads them from files.
+        to_rgb: Whether its images are BGR. By default as its pipeline says, see
+            :func:`~aekt_mm.structures.data_order`: files are, as mmcv reads them, and arrays not.
 
     Raises:
         ValueError: If images are not of one size or not uint8, or the dataset is empty.
     """
 
-    def __init__(self, dataset: dict | Dataset, to_rgb: bool = True) -> None:
+    def __init__(self, dataset: dict | Dataset, to_rgb: bool | None = None) -> None:
         if isinstance(dataset, dict):
             dataset = build(DATASETS, dataset)
+        if to_rgb is None:
+            to_rgb = data_order(dataset) == 'BGR'
         if len(dataset) == 0:
             raise ValueError(f'{type(dataset).__name__} has no images')
         peers = _processes_of_this_machine()
@@ -41,7 +45,7 @@ class InMemory(ArrayDataset):
         images = _array((len(dataset), *first.shape), first.dtype, peers)
         labels = np.empty(len(dataset), np.int64)
         mine = range(peers.index(get_rank()), len(dataset), len(peers))
-        for index in track_iter_progress(mine) if get_rank() == 0 else mine:
+        for index in track(mine, 'images read into memory') if get_rank() == 0 else mine:
             item = dataset[index]
             image = _pixels(item, to_rgb)
             if image.shape != first.shape:

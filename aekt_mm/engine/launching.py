@@ -17,6 +17,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from aekt_mm.recipes import CONFIGS
+
 from .checkpoints import latest_whole_checkpoint, use_restricted_loading, write_whole_files
 from .prepared_sets import use_prepared
 
@@ -190,7 +192,7 @@ def check_files(cfg: Config, *loaders: str) -> None:
     checkpoint = (cfg.model.get('teacher') or {}).get('checkpoint')
     if _missing(checkpoint, Path.is_file):
         recipe = f'{Path(checkpoint).parent.name}.py'
-        known = next(Path(cfg.filename).resolve().parents[1].glob(f'*/{recipe}'), None)
+        known = next(CONFIGS.glob(f'*/{recipe}'), None) if CONFIGS else None
         get = f'train it with tools/train.py {_relative(known)} or ' if known else ''
         raise FileNotFoundError(
             f"the teacher's weights were looked for in {checkpoint}, which is not there: {get}set "

@@ -1,9 +1,15 @@
 """A distilled student as a plain mmpretrain model."""
 
 import inspect
-import shutil
-from collections.abc import Callable
+import json
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from importlib import import_module
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import torch
@@ -13,16 +19,41 @@ from torch import Tensor, nn
 
 from aekt_mm.models import backbones
 from aekt_mm.models.checkpoints import load_restricted
-from aekt_mm.models.classifiers import num_classes, output_layers, read_classifier, trial_images
+from aekt_mm.models.classifiers import (
+    config_order,
+    num_classes,
+    output_layers,
+    read_classifier,
+    trial_images,
+)
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.registry import MODELS, SCOPE, build
 
-#: At the head of a published config whose backbone's definition lies beside it.
-IMPORT_BACKBONE = """\
+#: What is there where a published student is used: parts of a student from elsewhere come along.
+STACK = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmpretrain')
+
+#: At the head of a published config beside which definitions of the student's parts lie.
+IMPORT_DEFINITIONS = """\
 import sys
 
 sys.path.insert(0, '{{{{ fileDirname }}}}')
-custom_imports = dict(imports=[{module!r}], allow_failed_imports=False)
+custom_imports = dict(imports={modules!r}, allow_failed_imports=False)
+"""
+
+#: Loads a student as plain mmpretrain does, in a process that finds nothing but what is installed.
+LOAD_ALONE = """\
+import json, sys
+config, weights, trial, places = sys.argv[1:]
+sys.path += json.loads(places)
+sys.modules['aekt_mm'] = None  # which makes its import fail
+import torch
+from mmpretrain import get_model
+model = get_model(config)
+model.load_state_dict(torch.load(weights, weights_only=True)['state_dict'])
+images, expected = torch.load(trial, weights_only=True)
+if images is not None:
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), expected, rtol=1e-3, atol=1e-3)
 """
 
 
@@ -30,21 +61,23 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
     """Write the student of a training run so that plain mmpretrain loads it.
 
     The connector is dropped, or folded into the student's last linear layer; the prediction is
-    compared with the distiller's before anything is written.
+    compared with the distiller's. Parts of the student that are not mmpretrain's come along as the
+    files that define them. Before anything is written, a process that has no more than these files
+    and what is installed loads the student and predicts with it.
 
     Args:
         config: The recipe that the run trained, a distiller's or a plain classifier's.
         checkpoint: What the run saved.
-        folder: Where to write ``student.py`` and ``student.pth``, and the definition of the
-            backbone where mmpretrain has none.
+        folder: Where to write ``student.py`` and ``student.pth``, and the definitions of parts that
+            mmpretrain lacks, in folders as their modules' names.
 
     Returns:
         The files written.
 
     Raises:
         FileNotFoundError: If the config or the checkpoint is not there.
-        ValueError: If the checkpoint is not the recipe's, or the connector can't be folded into
-            the student's head.
+        ValueError: If the checkpoint is not the recipe's, the connector can't be folded into the
+            student's head, or the student can't be loaded alone; the message says what is missing.
     """
     cfg = Config.fromfile(config)
     init_default_scope(cfg.get('default_scope', SCOPE))
@@ -62,20 +95,89 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
     if isinstance(model, LogitDistiller):
         _fold_connector(model)
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    text, definition = _plain_config(cfg, student)
-    meta = {'dataset_meta': saved.get('meta', {}).get('dataset_meta', {})}
-    written = [folder / 'student.pth', folder / 'student.py']
-    _replace(
-        written[0],
-        lambda path: torch.save({'meta': meta, 'state_dict': student.state_dict()}, path),
+    folder, definitions = Path(folder), _definitions(student)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.student_', dir=folder.parent.resolve()) as partial:
+        written = [Path(partial, name) for name in ('student.pth', 'student.py')]
+        meta = {'dataset_meta': saved.get('meta', {}).get('dataset_meta', {})}
+        torch.save({'meta': meta, 'state_dict': student.state_dict()}, written[0])
+        written[1].write_text(_plain_config(cfg, list(definitions)), encoding='utf-8')
+        for module, definition in definitions.items():
+            written.append(Path(partial, *module.split('.')).with_suffix('.py'))
+            written[-1].parent.mkdir(parents=True, exist_ok=True)
+            copyfile(definition, written[-1])
+        _load_alone(*written[1::-1], student)
+        return [_move(path, folder / path.relative_to(partial)) for path in written]
+
+
+def _definitions(student: nn.Module) -> dict[str, Path]:
+    """Return the files that define parts of a student that are not installed, by module."""
+    found = {}
+    parts = (
+        type(module)
+        for name, module in student.named_modules()
+        if not name.startswith('data_preprocessor')  # another takes its place
     )
-    _replace(written[1], lambda path: path.write_text(text, encoding='utf-8'))
-    if definition is not None:
-        written.append(folder / definition.name)
-        _replace(written[2], lambda path: shutil.copyfile(definition, path))
-    return written
+    for kind in dict.fromkeys(parts):
+        # by name: where a published student was loaded before, its copy of our class is registered
+        ours = getattr(backbones, kind.__name__, kind)
+        kind = ours if ours.__module__.endswith(kind.__module__) else kind
+        module, top = kind.__module__, kind.__module__.partition('.')[0]
+        if top in STACK:
+            continue
+        try:
+            file = Path(inspect.getfile(kind))
+        except (TypeError, OSError) as error:
+            raise ValueError(
+                f'{kind.__name__} of the student is defined in no file that could come along: '
+                f'{error}'
+            ) from error
+        if top == SCOPE:
+            found[file.stem] = file
+        elif not any(file.is_relative_to(place) for place in _installed()):
+            found[module] = file
+    if 'student' in found:
+        raise ValueError(f'{found["student"]} has the name of what is written: rename it')
+    return found
+
+
+def _installed() -> list[str]:
+    """Return the folders that packages are installed in."""
+    stack = (import_module(name).__file__ for name in ('mmengine', 'mmcv', 'mmpretrain', 'torch'))
+    places = [sysconfig.get_path('purelib'), sysconfig.get_path('platlib')]
+    return list(dict.fromkeys([*(str(Path(file).parents[1]) for file in stack), *places]))
+
+
+def _load_alone(config: Path, weights: Path, student: nn.Module) -> None:
+    """Load a published student in a process without this package and the user's own modules.
+
+    Raises:
+        ValueError: If it does not load there, or predicts something else.
+    """
+    try:
+        images = trial_images(student)
+    except ValueError:
+        images = None
+    with tempfile.TemporaryDirectory() as place, torch.no_grad():
+        trial = Path(place, 'trial.pth')
+        torch.save((images, None if images is None else student(images)), trial)
+        arguments = [*map(str, (config, weights, trial)), json.dumps(_installed())]
+        done = subprocess.run(
+            # neither PYTHONPATH nor what is installed editable
+            [sys.executable, '-I', '-S', '-c', LOAD_ALONE, *arguments],
+            cwd=place,
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        # the first of several exceptions is the one that led to the others
+        found = re.search(r'^[\w.]+(Error|Exception)\b.*', done.stderr, re.MULTILINE)
+        reason = found[0] if found else f'exit code {done.returncode}'
+        raise ValueError(
+            f'the student does not load where only mmpretrain is, and was not written: {reason}. '
+            'The files that define its parts must import no more than what is installed, and '
+            'register them with mmpretrain.registry.MODELS'
+        )
 
 
 def _load_all(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
@@ -110,14 +212,17 @@ def _fold_connector(distiller: LogitDistiller) -> None:
         )
 
 
-def _plain_config(cfg: Config, student: nn.Module) -> tuple[str, Path | None]:
-    """Return the text of the published config, and the backbone's definition where it is ours."""
+def _plain_config(cfg: Config, modules: list[str]) -> str:
+    """Return the text of the published config, which imports the modules beside it."""
     model = _unscoped(cfg.model.get('student', cfg.model))
-    preprocessor = _unscoped(cfg.model.data_preprocessor or model.get('data_preprocessor') or {})
-    if preprocessor.get('type') == 'BatchPreprocessor':
-        # trained on arrays in RGB; from now on images come from files, which mmcv reads as BGR
-        preprocessor = {k: preprocessor[k] for k in ('mean', 'std')} | {'to_rgb': True}
-    preprocessor['type'] = 'ClsDataPreprocessor'
+    trained = _unscoped(cfg.model.data_preprocessor or model.get('data_preprocessor') or {})
+    preprocessor = dict(trained, type='ClsDataPreprocessor')
+    if trained.get('type') == 'BatchPreprocessor':
+        preprocessor = {key: trained[key] for key in ('mean', 'std')} | {
+            'type': preprocessor['type']
+        }
+    # from now on images come from files, which mmcv reads as BGR
+    preprocessor['to_rgb'] = config_order(cfg, trained) == 'RGB'
     model['data_preprocessor'] = preprocessor
 
     pipeline = _unscoped(cfg.get('test_pipeline', []))
@@ -129,12 +234,7 @@ def _plain_config(cfg: Config, student: nn.Module) -> tuple[str, Path | None]:
             test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=pipeline)),
         )
     )
-    # by name: where a published student was loaded before, its copy of the class is registered
-    ours = getattr(backbones, type(getattr(student, 'backbone', student)).__name__, None)
-    if ours is None:
-        return plain.dump(), None
-    definition = Path(inspect.getfile(ours))
-    return IMPORT_BACKBONE.format(module=definition.stem) + plain.dump(), definition
+    return (IMPORT_DEFINITIONS.format(modules=modules) if modules else '') + plain.dump()
 
 
 def _unscoped(part: Any) -> Any:
@@ -147,8 +247,7 @@ def _unscoped(part: Any) -> Any:
     return part.removeprefix(f'{SCOPE}.') if isinstance(part, str) else part
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name first, so that a kill leaves no half of it."""
-    partial = path.with_name(f'.{path.name}.partial')
-    write(partial)
-    partial.replace(path)
+def _move(written: Path, place: Path) -> Path:
+    """Put a file that is complete where it belongs."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return written.replace(place)

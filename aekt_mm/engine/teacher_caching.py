@@ -63,6 +63,7 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
         raise ValueError(
             'logits are kept by views: set sampler=dict(type="ViewSampler") in train_dataloader'
         )
+    model.teacher.attach(loader, model.data_preprocessor)
     classes = model.teacher.num_classes
     record_type(form, classes, k)
     identity = {

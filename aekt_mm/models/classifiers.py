@@ -8,7 +8,9 @@ import torch
 from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 
-from aekt_mm.registry import MODELS, build
+from aekt_mm.recipes import find_recipe
+from aekt_mm.registry import MODELS, SCOPE, build
+from aekt_mm.structures import input_order, pipeline_order
 
 #: Sides of the random images that try out a classifier.
 TRIAL_SIZES = (32, 64, 224, 384)
@@ -55,8 +57,47 @@ def read_classifier(path: str | Path) -> ConfigDict:
     config = Config.fromfile(_config_file(str(path)))
     if 'model' not in config:
         raise ValueError(f'the config {path} defines no `model`')
-    config.model.setdefault('data_preprocessor', config.get('data_preprocessor'))
+    if config.get('data_preprocessor') is not None:
+        config.model.setdefault('data_preprocessor', config.data_preprocessor)
     return config.model
+
+
+def trained_order(spec: dict | str | Path | nn.Module) -> str:
+    """Return the order of the channels that a classifier was trained on.
+
+    A config file says what its images are and what is done to them: mmpretrain's MobileViT is
+    trained on files, which are BGR, as they are. Of anything else RGB is supposed.
+
+    Args:
+        spec: As for :func:`build_classifier`.
+
+    Returns:
+        'RGB' or 'BGR'.
+    """
+    if isinstance(spec, str | Path):
+        config = Config.fromfile(_config_file(str(spec)))
+    else:  # mmpretrain.get_model leaves the config in the model
+        config = getattr(spec, '_config', None)
+    if config is None:
+        return 'RGB'
+    return config_order(config, config.model.get('data_preprocessor'))
+
+
+def config_order(config: Config, preprocessor: dict | None = None) -> str:
+    """Return the order of the channels of what a config trains on, 'RGB' or 'BGR'.
+
+    Args:
+        config: With ``train_dataloader`` or ``test_dataloader``; RGB is supposed without.
+        preprocessor: What prepares the images. By default the config's.
+    """
+    for loader in ('train_dataloader', 'test_dataloader'):
+        dataset = (config.get(loader) or {}).get('dataset') or {}
+        while 'dataset' in dataset and not dataset.type.endswith('InMemory'):
+            dataset = dataset.dataset
+        if 'pipeline' in dataset:
+            preprocessor = preprocessor or config.get('data_preprocessor') or {}
+            return input_order(pipeline_order(dataset.pipeline), preprocessor)
+    return 'RGB'
 
 
 def _config_file(spec: str) -> str:
@@ -68,6 +109,8 @@ def _config_file(spec: str) -> str:
     package, inside, name = spec.rpartition('::')
     if not inside:
         return spec
+    if package == SCOPE:
+        return str(find_recipe(spec))
     found = find_spec(package)
     if found is None:
         raise FileNotFoundError(f'{spec}: the package {package} is not installed')

@@ -1,15 +1,20 @@
 """What travels between datasets, models and metrics."""
 
 from .batch_sample import BatchSample, batch_key, batch_target, batch_views
+from .channel_order import SWAPPED, data_order, input_order, pipeline_order
 from .views import ViewKey, draw, seeded, view_key, view_keys
 
 __all__ = [
+    'SWAPPED',
     'BatchSample',
     'ViewKey',
     'batch_key',
     'batch_target',
     'batch_views',
+    'data_order',
     'draw',
+    'input_order',
+    'pipeline_order',
     'seeded',
     'view_key',
     'view_keys',

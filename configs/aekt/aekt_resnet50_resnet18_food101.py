@@ -6,4 +6,4 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = _base_.pair
+model = dict(losses=dict(aekt=dict(beta=_base_.beta)), **_base_.pair)

@@ -7,4 +7,3 @@ _base_ = [
 ]
 
 model = dict(losses=dict(dkd=dict(beta=_base_.beta)), **_base_.pair)
-custom_hooks = []  # 8 epochs are too few to warm up

@@ -34,6 +34,14 @@ def test_holds_images_labels_and_classes(pixels, tmp_path):
     assert np.array_equal(dataset.images, pixels)
     assert dataset.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert dataset.metainfo['classes'] == ('class_0', 'class_1', 'class_2')
+    assert dataset.channel_order == 'RGB'
+
+
+def test_says_how_far_it_is_in_lines(pixels, tmp_path, capfd):
+    in_memory(tmp_path)
+    out, err = capfd.readouterr()
+    assert out.splitlines() == [f'{n} of 6 images read into memory' for n in range(1, 7)]
+    assert not err
 
 
 def test_images_may_be_rgb_already(pixels, tmp_path):

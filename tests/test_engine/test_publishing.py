@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,9 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import nn
 
+from aekt_mm.engine import publishing
 from aekt_mm.engine.publishing import publish_student
+from aekt_mm.models import OnlineTeacher
 from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import BatchSample
@@ -119,9 +122,11 @@ def published(tmp_path_factory, run):
     for name, student, connector in cases():
         (runs / name).mkdir()
         model = write_recipe(runs / name, student, connector)
-        written = publish_student(
-            runs / name / 'recipe.py', runs / name / 'epoch_1.pth', root / name
-        )
+        with pytest.MonkeyPatch.context() as patch:  # one process loads them all, below
+            patch.setattr(publishing, '_load_alone', lambda *_: None)
+            written = publish_student(
+                runs / name / 'recipe.py', runs / name / 'epoch_1.pth', root / name
+            )
         side = 8 if name.startswith('digits') else 32
         images = torch.from_numpy(generator.normal(size=(5, 3, side, side))).float()
         torch.save(images, root / name / 'images.pth')
@@ -243,6 +248,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         publish_student(tmp_path / 'absent.py', tmp_path / 'other.pth', tmp_path / 'student')
 
 
+@pytest.mark.usefixtures('loading_alone_is_tested_elsewhere')
 def test_publishes_again_where_a_published_student_was_loaded(tmp_path, monkeypatch):
     """Loading it registers its own copy of the backbone, in the place of the package's."""
     original = MODELS.get('CIFARResNet')
@@ -258,3 +264,127 @@ def test_publishes_again_where_a_published_student_was_loaded(tmp_path, monkeypa
         MMPRETRAIN_MODELS.register_module(module=original, force=True)
     assert [path.name for path in again] == [path.name for path in first]
     assert again[1].read_text() == first[1].read_text()
+
+
+#: A backbone of a user's own: a block from one file and a helper from another.
+OWN = {
+    'own_project/blocks.py': """
+from torch import nn
+
+from own_project.helpers import activation
+
+
+class Block(nn.Sequential):
+    def __init__(self, before, after):
+        super().__init__(nn.Conv2d(before, after, 3, padding=1), activation())
+""",
+    'own_project/net.py': """
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from .blocks import Block
+
+
+@MODELS.register_module()
+class OwnNet(nn.Sequential):
+    def __init__(self):
+        super().__init__(Block(3, 8), Block(8, 16))
+
+    def forward(self, images):
+        return (super().forward(images),)
+""",
+    'own_project/helpers.py': """
+from torch import nn
+
+
+def activation():
+    return nn.ReLU()
+""",
+    # all in one file
+    'own_net.py': """
+from mmpretrain.registry import MODELS
+from torch import nn
+
+
+@MODELS.register_module()
+class LoneNet(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 16, 3), nn.ReLU())
+
+    def forward(self, images):
+        return (super().forward(images),)
+""",
+}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A user's folder with a backbone; what it registers is forgotten at the end."""
+    for name, text in OWN.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split('.')[0].startswith('own_')]:
+        del sys.modules[name]
+    for name in ('OwnNet', 'LoneNet'):
+        MMPRETRAIN_MODELS.module_dict.pop(name, None)
+
+
+def own_recipe(folder, module, backbone):
+    import_module(module)
+    student = dict(small_student(), backbone=dict(type=backbone))
+    student['head']['in_channels'] = 16
+    model = write_recipe(folder, student, dict(type='TaskSerializationFC'))
+    recipe = folder / 'recipe.py'
+    imports = f"custom_imports = dict(imports=['aekt_mm', {module!r}])\n"
+    preprocessor = dict(type='BatchPreprocessor', mean=[100.0, 120.0, 140.0], std=[60.0] * 3)
+    recipe.write_text(f'{imports}data_preprocessor = {preprocessor}\n{recipe.read_text()}')
+    return model
+
+
+@torch.no_grad()
+def test_a_backbone_of_ones_own_comes_along(own):
+    model = own_recipe(own, 'own_net', 'LoneNet')
+    written = publish_student(own / 'recipe.py', own / 'epoch_1.pth', own / 'out')
+    assert [path.name for path in written] == ['student.pth', 'student.py', 'own_net.py']
+    assert (own / 'out/own_net.py').read_text() == OWN['own_net.py']
+    assert not list(own.glob('.student_*'))
+
+    # and it teaches the next student, beside the file that it came from
+    teacher = OnlineTeacher(str(own / 'out/student.py'), own / 'out/student.pth')
+    preprocessor = build(MODELS, Config.fromfile(own / 'recipe.py').data_preprocessor)
+    teacher.adapt_to(preprocessor)
+    images = torch.randn(4, 3, 8, 8)
+    torch.testing.assert_close(teacher(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_what_does_not_load_alone_is_refused(own):
+    own_recipe(own, 'own_project.net', 'OwnNet')
+    arguments = own / 'recipe.py', own / 'epoch_1.pth', own / 'out'
+    definitions = publishing._definitions(MODELS.get('OwnNet')())
+    assert definitions == {
+        'own_project.net': own / 'own_project/net.py',
+        'own_project.blocks': own / 'own_project/blocks.py',
+    }
+    with pytest.raises(ValueError, match=r"Error: No module named 'own_project\.helpers'"):
+        publish_student(*arguments)
+    assert not (own / 'out').exists()
+    assert not list(own.glob('.student_*'))
+
+
+def test_images_of_a_published_student_are_files(tmp_path):
+    """What data it was trained on decides whether they are swapped."""
+    for pipeline, to_rgb, expected in (
+        ([dict(type='PackInputs')], False, True),  # arrays in RGB
+        ([dict(type='LoadImageFromFile'), dict(type='PackInputs')], True, True),
+        ([dict(type='LoadImageFromFile'), dict(type='PackInputs')], False, False),  # as they are
+    ):
+        preprocessor = dict(mean=[9.0] * 3, std=[2.0] * 3, to_rgb=to_rgb)
+        dataset = dict(type='CustomDataset', pipeline=pipeline)
+        cfg = Config(dict(model=dict(small_student(), data_preprocessor=preprocessor)))
+        cfg.train_dataloader = dict(dataset=dict(type='ViewDataset', dataset=dataset))
+        text = publishing._plain_config(cfg, [])
+        (tmp_path / 'student.py').write_text(text)
+        assert Config.fromfile(tmp_path / 'student.py').model.data_preprocessor.to_rgb is expected

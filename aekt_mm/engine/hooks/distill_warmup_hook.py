@@ -1,6 +1,7 @@
 """Raise the distillation weight over the first epochs."""
 
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -16,18 +17,28 @@ class DistillWarmupHook(Hook):
 
     Args:
         epochs: In which epoch the weight reaches 1, a whole number of at least 1.
+        share: The same as a share of the run, above 0 and at most 1, whole epochs of it: a shorter
+            run warms up for as much shorter, and one of a few epochs not at all. One of the two is
+            to be set.
 
     Raises:
-        ValueError: If ``epochs`` is something else.
+        ValueError: If they are something else.
     """
 
-    def __init__(self, epochs: int) -> None:
-        if not isinstance(epochs, int) or epochs < 1:
+    def __init__(self, epochs: int | None = None, share: float | None = None) -> None:
+        if (epochs is None) == (share is None):
+            raise ValueError(
+                f'either epochs or share must be set, but are {epochs!r} and {share!r}'
+            )
+        if share is None and (not isinstance(epochs, int) or epochs < 1):
             raise ValueError(f'epochs must be a whole number of at least 1, but is {epochs!r}')
+        if epochs is None and (not isinstance(share, int | float) or not 0 < share <= 1):
+            raise ValueError(f'share must be above 0 and at most 1, but is {share!r}')
         self.epochs = epochs
+        self.share = share
 
     def before_train(self, runner: Runner) -> None:
-        """Check that the run counts epochs and distils."""
+        """Check that the run counts epochs and distils, and that they are enough to warm up."""
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             raise TypeError(
                 'DistillWarmupHook counts epochs: it needs train_cfg=dict(by_epoch=True), but the '
@@ -39,8 +50,22 @@ class DistillWarmupHook(Hook):
                 'DistillWarmupHook sets the distillation weight of a LogitDistiller, but the '
                 f'model is {type(model).__name__}'
             )
+        if self.warmup_epochs(runner) > runner.max_epochs:
+            print_log(
+                f'The warm-up is longer than the run: after {runner.max_epochs} epochs the '
+                f'distillation losses will have {runner.max_epochs}/{self.epochs} of their weight. '
+                'Set epochs of DistillWarmupHook, or share in its place',
+                logger='current',
+                level=30,
+            )
+
+    def warmup_epochs(self, runner: Runner) -> int:
+        """Return in which epoch of a run the weight reaches 1, at least 1."""
+        if self.epochs is not None:
+            return self.epochs
+        return max(1, int(round(self.share * runner.max_epochs, 6)))
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set this epoch's weight."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model.distill_weight.fill_(min((runner.epoch + 1) / self.epochs, 1.0))
+        model.distill_weight.fill_(min((runner.epoch + 1) / self.warmup_epochs(runner), 1.0))

@@ -9,14 +9,25 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..classifiers import read_classifier, trained_order
+
 
 def teacher_identity(online: dict) -> dict:
-    """Describe a teacher by its config and its weights.
+    """Describe a teacher by its config, its weights and what it takes images for.
 
     Args:
         online: Config of an :class:`OnlineTeacher`.
     """
     identity = {name: _plain(online.get(name)) for name in ('type', 'model', 'data_preprocessor')}
+    model = online.get('model')
+    if isinstance(model, str | Path):
+        model = read_classifier(model)  # what the file says, wherever it is
+        identity['model'] = _plain(model)
+    order = online.get('channel_order') or trained_order(online.get('model'))
+    own = online.get('data_preprocessor') or (
+        isinstance(model, dict) and model.get('data_preprocessor')
+    )
+    identity['channel_order'] = order if own or order == 'BGR' else None
     checkpoint = online.get('checkpoint')
     path = Path(str(checkpoint)).expanduser()
     if checkpoint is not None and path.is_file():

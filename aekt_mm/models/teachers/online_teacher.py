@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from aekt_mm.registry import MODELS
+from aekt_mm.structures import SWAPPED, data_order, input_order
 
-from ..classifiers import build_classifier, num_classes, trial_images
+from ..classifiers import build_classifier, num_classes, trained_order, trial_images
+from ..data_preprocessors import BatchPreprocessor
 from ..weights import load_weights
 from .folding import fold_batch_norms
 
@@ -32,12 +35,15 @@ class OnlineTeacher(nn.Module):
             :func:`~aekt_mm.models.weights.load_weights`. None says that ``model`` already has its
             weights (a trained module, ``pretrained=True``).
         data_preprocessor: What the teacher was trained with where it differs from the student's:
-            ``mean`` and ``std`` of pixels in [0, 255], and ``to_rgb`` as it would be set for the
-            student's dataset. By default that of the model's own config, or else the student's.
+            ``mean`` and ``std`` of pixels in [0, 255], channels in the teacher's order. By default
+            those of the model's own config, or else the student's.
+        channel_order: 'RGB' or 'BGR', what the teacher was trained on. By default as its own config
+            file says, or else RGB. What the student's images are is known from its data.
 
     Raises:
         FileNotFoundError: If the config file or the checkpoint is not there.
-        ValueError: If the checkpoint does not fit the model, or can't be read.
+        ValueError: If the checkpoint does not fit the model, or can't be read, or an option is not
+            one of these.
 
     Examples:
         >>> teacher = OnlineTeacher(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), checkpoint=None)
@@ -50,10 +56,22 @@ class OnlineTeacher(nn.Module):
         model: Any,
         checkpoint: str | Path | None,
         data_preprocessor: dict | None = None,
+        channel_order: str | None = None,
     ) -> None:
         super().__init__()
+        if 'to_rgb' in (data_preprocessor or {}):
+            raise ValueError(
+                'data_preprocessor of a teacher takes no to_rgb, which is what is done to the '
+                "student's images: leave it out where the teacher was trained on RGB, or set "
+                "channel_order='BGR'"
+            )
+        if channel_order not in (None, *SWAPPED):
+            raise ValueError(f"channel_order must be 'RGB' or 'BGR', but is {channel_order!r}")
         self.model, own_preprocessor = build_classifier(model)
         self.num_classes = num_classes(self.model)
+        self.channel_order = channel_order or trained_order(model)
+        if _option(own_preprocessor, 'mean') is None:
+            own_preprocessor = None  # it has no normalisation of its own
         self.data_preprocessor = data_preprocessor or own_preprocessor
         if checkpoint is not None:
             load_weights(self.model, str(checkpoint))
@@ -68,6 +86,7 @@ class OnlineTeacher(nn.Module):
         self.register_buffer('scale', None)
         self.register_buffer('shift', None)
         self.swap_channels = False
+        self.unsure = False
         self.requires_grad_(False)
         self.eval()
         if self.model is not model:  # it is ours to change
@@ -84,23 +103,53 @@ class OnlineTeacher(nn.Module):
         fold_batch_norms(self.model, images)
         self.requires_grad_(False)
 
-    def adapt_to(self, student_preprocessor: nn.Module | None) -> None:
+    def adapt_to(self, student_preprocessor: Any, student_order: str = 'RGB') -> None:
         """Undo the student's normalisation and apply the teacher's, from now on, in one affine map.
 
         Args:
             student_preprocessor: What prepares the images the teacher will get, with mean and std
-                (3, 1, 1) and ``to_rgb`` as mmpretrain's ``ClsDataPreprocessor``.
+                (3, 1, 1) as mmpretrain's ``ClsDataPreprocessor``.
+            student_order: The order of their channels, 'RGB' or 'BGR'.
         """
+        self.swap_channels = self.channel_order != student_order
+        # a student that swaps nothing sees RGB, as of arrays, or else files as they are
+        self.unsure = getattr(student_preprocessor, 'to_rgb', None) is False and not isinstance(
+            student_preprocessor, BatchPreprocessor
+        )
+        self.scale = self.shift = None
         if self.data_preprocessor is None:
             return
-        student_mean, student_std, student_rgb = _normalisation(student_preprocessor)
-        mean, std, to_rgb = _normalisation(self.data_preprocessor)
-        self.swap_channels = to_rgb != student_rgb
+        student_mean, student_std = _normalisation(student_preprocessor)
+        mean, std = _normalisation(self.data_preprocessor)
         if self.swap_channels:
             student_mean, student_std = student_mean.flip(0), student_std.flip(0)
         scale, shift = student_std / std, (student_mean - mean) / std
         if not (scale.equal(torch.ones_like(scale)) and shift.equal(torch.zeros_like(shift))):
-            self.scale, self.shift = scale.float(), shift.float()
+            device = getattr(student_preprocessor, 'device', None)
+            self.scale, self.shift = (t.to(device, torch.float32) for t in (scale, shift))
+
+    def attach(self, loader: DataLoader, preprocessor: Any, epochs: int | None = None) -> None:
+        """Learn from a run's data in which order the channels of the student's images are.
+
+        Args:
+            loader: Of the data.
+            preprocessor: The student's.
+            epochs: Not looked at.
+        """
+        self.adapt_to(preprocessor, input_order(data_order(loader.dataset), preprocessor))
+        self.unsure = False
+
+    @torch.compiler.disable
+    def _say_what_is_supposed(self) -> None:
+        """Warn, once, of what would be known if the data had been shown."""
+        self.unsure = False
+        print_log(
+            f"The teacher, trained on {self.channel_order}, takes the student's images for RGB, "
+            "but has not been shown the data: add dict(type='aekt_mm.DistillCheckHook') to "
+            'custom_hooks',
+            logger='current',
+            level=30,
+        )
 
     def train(self, mode: bool = True) -> 'OnlineTeacher':
         """Stay in evaluation mode."""
@@ -122,6 +171,8 @@ class OnlineTeacher(nn.Module):
         Raises:
             TypeError: If the model returns anything else.
         """
+        if self.unsure:
+            self._say_what_is_supposed()
         # dynamo's guards fail on what it makes of plain numbers in inference mode (torch 2.14)
         with torch.no_grad() if torch.compiler.is_compiling() else torch.inference_mode():
             images = inputs.flip(1) if self.swap_channels else inputs
@@ -134,16 +185,19 @@ class OnlineTeacher(nn.Module):
         return logits.clone()  # a tensor made in inference mode could not be saved for backward
 
 
-def _normalisation(preprocessor: Any) -> tuple[Tensor, Tensor, bool]:
-    """Return mean and std, (3, 1, 1) float64, and whether channels are swapped to RGB."""
+def _normalisation(preprocessor: Any) -> tuple[Tensor, Tensor]:
+    """Return mean and std, (3, 1, 1) float64, on the CPU."""
+    mean, std = (
+        torch.as_tensor(default if value is None else value, dtype=torch.float64).cpu()
+        for value, default in (
+            (_option(preprocessor, 'mean'), [0.0]),
+            (_option(preprocessor, 'std'), [1.0]),
+        )
+    )
+    return mean.view(-1, 1, 1), std.view(-1, 1, 1)
 
-    def option(name: str, default: Any) -> Any:
-        if isinstance(preprocessor, dict):
-            value = preprocessor.get(name)
-        else:
-            value = getattr(preprocessor, name, None)
-        return default if value is None else value
 
-    mean = torch.as_tensor(option('mean', [0.0]), dtype=torch.float64).view(-1, 1, 1)
-    std = torch.as_tensor(option('std', [1.0]), dtype=torch.float64).view(-1, 1, 1)
-    return mean, std, bool(option('to_rgb', False))
+def _option(preprocessor: Any, name: str) -> Any:
+    if isinstance(preprocessor, dict):
+        return preprocessor.get(name)
+    return getattr(preprocessor, name, None)

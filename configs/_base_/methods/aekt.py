@@ -7,10 +7,10 @@ model = dict(
             type='AEKTLoss',
             temperature=4.0,
             alpha=1.0,
-            beta=8.0,
+            beta=None,  # each pair has its own
             explicit=dict(type='RatioWeighted', base='kl', max_weight=2.0),
         )
     ),
     connector=dict(type='TaskSerializationFC', order='distill_then_classify', init='identity'),
 )
-custom_hooks = [dict(type='DistillWarmupHook', epochs=20)]
+custom_hooks = [dict(type='DistillWarmupHook', share=1 / 12)]  # 20 of 240 epochs

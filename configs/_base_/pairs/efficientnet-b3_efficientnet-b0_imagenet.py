@@ -9,3 +9,4 @@ pair = dict(
         checkpoint='https://mmassets.onedl.ai/mmclassification/v0/efficientnet/efficientnet-b3_3rdparty_8xb32_in1k_20220119-4b4d7487.pth',
     ),
 )
+beta = 0.5  # as for the literature's pair on ImageNet, r34 and r18

@@ -5,3 +5,4 @@ pair = dict(
     student=_base_.resnet18,
     teacher=dict(type='OnlineTeacher', model=_base_.resnet34, checkpoint='torchvision://resnet34'),
 )
+beta = 0.5  # DKD's for this pair; AEKT takes the same (our choice)

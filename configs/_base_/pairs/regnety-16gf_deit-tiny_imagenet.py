@@ -10,3 +10,4 @@ pair = dict(
         checkpoint='torchvision://regnet_y_16gf',
     ),
 )
+beta = 0.5  # as for the literature's pair on ImageNet, r34 and r18

@@ -9,3 +9,4 @@ pair = dict(
         checkpoint='work_dirs/vanilla_resnet18_tinyimagenet/epoch_200.pth',
     ),
 )
+beta = 8.0  # DKD's where its code says nothing else

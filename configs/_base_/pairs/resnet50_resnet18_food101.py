@@ -9,3 +9,4 @@ pair = dict(
         checkpoint='work_dirs/vanilla_resnet50_food101/epoch_100.pth',
     ),
 )
+beta = 8.0  # DKD's where its code says nothing else

@@ -1,5 +1,8 @@
 """The weight of distillation in each epoch."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,7 +72,47 @@ def _first_scalars(runner: Runner) -> dict:
     }
 
 
-@given(st.one_of(st.integers(max_value=0), st.floats(), st.text(), st.none()))
+@given(
+    st.integers(1, 1000), st.floats(0, 1, exclude_min=True), st.integers(1, 2000), st.integers(1, 9)
+)
+def test_a_share_is_of_the_run(epochs, share, longer, times):
+    def length(share, epochs):
+        return DistillWarmupHook(share=share).warmup_epochs(SimpleNamespace(max_epochs=epochs))
+
+    assert length(share, epochs) == pytest.approx(max(1, share * epochs), abs=1)
+    assert 1 <= length(share, epochs) <= epochs
+    assert length(share, epochs) <= length(share, epochs + longer)
+    assert length(1 / 12, 12 * times) == times
+    assert length(0.08333333333333333, 240) == 20
+
+
+def test_a_warmup_beyond_the_run_is_a_warning(digits_recipe):
+    digits_recipe.train_dataloader.batch_size = 898
+    digits_recipe.custom_hooks = [dict(type='DistillWarmupHook', epochs=20)]
+    for part in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+        digits_recipe[part] = None
+    digits_recipe.default_hooks.checkpoint.interval = 5
+    runner = build_runner(digits_recipe)
+    runner.train()
+    (log,) = Path(digits_recipe.work_dir).glob('*/*.log')
+    text = 'after 2 epochs the distillation losses will have 2/20 of their weight'
+    assert f'WARNING - The warm-up is longer than the run: {text}' in log.read_text()
+    assert runner.model.distill_weight.item() == pytest.approx(2 / 20)
+
+
+@pytest.mark.parametrize('options', [dict(), dict(epochs=3, share=0.5)])
+def test_epochs_or_a_share(options):
+    with pytest.raises(ValueError, match='either epochs or share must be set, but are'):
+        DistillWarmupHook(**options)
+
+
+@pytest.mark.parametrize('share', [0, -0.1, 1.5, float('nan'), '0.1'])
+def test_other_shares_are_refused(share):
+    with pytest.raises(ValueError, match='share must be above 0 and at most 1'):
+        DistillWarmupHook(share=share)
+
+
+@given(st.one_of(st.integers(max_value=0), st.floats(), st.text()))
 def test_other_lengths_are_refused(epochs):
     with pytest.raises(ValueError, match='epochs must be a whole number of at least 1'):
         DistillWarmupHook(epochs)

@@ -7,8 +7,10 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.utils.data import DataLoader
 
-from aekt_mm.models.teachers import OnlineTeacher
+from aekt_mm.models.classifiers import trained_order
+from aekt_mm.models.teachers import OnlineTeacher, online_teacher
 from aekt_mm.registry import MODELS
 
 RESNET18 = dict(
@@ -85,29 +87,106 @@ def test_torchvision_weights_into_mmpretrain(tmp_path):
     torch.testing.assert_close(teacher(images), source(images), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('student_rgb', [True, False])
-@pytest.mark.parametrize('teacher_rgb', [True, False])
-def test_own_normalisation(student_rgb, teacher_rgb):
-    """The teacher sees what it would have seen behind its own preprocessor."""
-    student = dict(mean=[120.0, 110.0, 100.0], std=[50.0, 60.0, 70.0], to_rgb=student_rgb)
-    own = dict(mean=[127.5, 120.0, 90.0], std=[127.5, 64.0, 32.0], to_rgb=teacher_rgb)
+class Pixels:
+    """Stands for data: files, which mmcv reads as BGR, or arrays, which are RGB."""
+
+    def __init__(self, order):
+        self.pipeline = [dict(type='LoadImageFromFile')] * (order == 'BGR')
+
+    def __len__(self):
+        return 1
+
+
+@pytest.mark.parametrize('data', ['RGB', 'BGR'])
+@pytest.mark.parametrize('student_swaps', [True, False])
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_own_normalisation(data, student_swaps, order):
+    """The teacher sees what it would have seen behind its own preprocessor, whatever the data."""
+    student = dict(mean=[120.0, 110.0, 100.0], std=[50.0, 60.0, 70.0], to_rgb=student_swaps)
+    own = dict(mean=[127.5, 120.0, 90.0], std=[127.5, 64.0, 32.0])
     preprocess = {
         name: MODELS.build(dict(type='ClsDataPreprocessor', **options))
-        for name, options in (('student', student), ('teacher', own))
+        for name, options in (('student', student), ('teacher', dict(own, to_rgb=order != data)))
     }
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 5))
-    teacher = OnlineTeacher(network, checkpoint=None, data_preprocessor=own)
-    teacher.adapt_to(preprocess['student'])
+    teacher = OnlineTeacher(network, None, data_preprocessor=own, channel_order=order)
+    teacher.adapt_to(preprocess['student'])  # before the data are known
+    teacher.attach(DataLoader(Pixels(data)), preprocess['student'])
     pixels = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
     logits = teacher(preprocess['student'](dict(inputs=pixels))['inputs'])
     expected = network(preprocess['teacher'](dict(inputs=pixels))['inputs'])
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize('order', ['RGB', 'BGR'])
+def test_students_see_rgb_unless_the_data_say_otherwise(order):
+    own = dict(mean=[127.5, 120.0, 90.0], std=[127.5, 64.0, 32.0])
+    teacher = OnlineTeacher(small_network(), None, data_preprocessor=own, channel_order=order)
+    for student in (
+        dict(type='ClsDataPreprocessor', mean=[120.0] * 3, std=[60.0] * 3, to_rgb=True),
+        dict(type='BatchPreprocessor', mean=[120.0] * 3, std=[60.0] * 3),
+    ):
+        teacher.adapt_to(MODELS.build(student))
+        assert teacher.swap_channels == (order == 'BGR')
+
+
+@pytest.mark.parametrize('shown', [True, False])
+def test_what_is_only_supposed_is_said(shown, monkeypatch):
+    said = []
+    monkeypatch.setattr(online_teacher, 'print_log', lambda text, **_: said.append(text))
+    options = dict(mean=[120.0] * 3, std=[60.0] * 3)
+    for swaps, warned in ((True, False), (False, not shown)):
+        student = MODELS.build(dict(type='ClsDataPreprocessor', to_rgb=swaps, **options))
+        teacher = OnlineTeacher(small_network(), checkpoint=None)
+        teacher.adapt_to(student)
+        if shown:
+            teacher.attach(DataLoader(Pixels('BGR')), student)
+        for _ in range(2):
+            teacher(torch.randn(2, 3, 8, 8))
+        assert ['has not been shown the data' in text for text in said] == [True] * warned
+        said.clear()
+
+
+def test_a_bgr_teacher_without_a_normalisation_of_its_own():
+    teacher = OnlineTeacher(small_network(), checkpoint=None, channel_order='BGR')
+    teacher.adapt_to(MODELS.build(dict(type='BatchPreprocessor', mean=[9.0] * 3, std=[2.0] * 3)))
+    images = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(teacher(images), teacher.model(images.flip(1)))
+
+
+@pytest.mark.parametrize(
+    ('config', 'order'),
+    [
+        ('mmpretrain::resnet/resnet18_8xb32_in1k.py', 'RGB'),  # files, swapped
+        ('mmpretrain::mobilevit/mobilevit-small_8xb128_in1k.py', 'BGR'),  # files as they are
+        ('mmpretrain::resnet/resnet18_8xb16_cifar10.py', 'RGB'),  # arrays as they are
+        ('aekt_mm::vanilla/vanilla_r18_imagenet.py', 'RGB'),
+        ('aekt_mm::vanilla/vanilla_resnet18_tinyimagenet.py', 'RGB'),  # files in memory
+        ('aekt_mm::vanilla/vanilla_resnet8_cifar100.py', 'RGB'),
+    ],
+)
+def test_a_config_says_on_what_it_was_trained(config, order):
+    assert trained_order(config) == order
+
+
+def test_what_is_asked_no_more_is_refused():
+    with pytest.raises(ValueError, match=r"takes no to_rgb.* or set channel_order='BGR'"):
+        OnlineTeacher(small_network(), None, data_preprocessor=dict(mean=[0.0], to_rgb=True))
+    with pytest.raises(ValueError, match="must be 'RGB' or 'BGR', but is 'rgb'"):
+        OnlineTeacher(small_network(), None, channel_order='rgb')
+
+
+def test_a_module_without_a_normalisation_takes_the_students():
+    module = MODELS.build(dict(RESNET18))
+    teacher = OnlineTeacher(module, checkpoint=None)
+    teacher.adapt_to(MODELS.build(dict(type='BatchPreprocessor', mean=[9.0] * 3, std=[2.0] * 3)))
+    assert teacher.scale is None
+
+
 def test_equal_normalisation_costs_nothing():
-    options = dict(mean=[120.0, 110.0, 100.0], std=[50.0, 60.0, 70.0], to_rgb=True)
+    options = dict(mean=[120.0, 110.0, 100.0], std=[50.0, 60.0, 70.0])
     teacher = OnlineTeacher(small_network(), checkpoint=None, data_preprocessor=options)
-    teacher.adapt_to(MODELS.build(dict(type='ClsDataPreprocessor', **options)))
+    teacher.adapt_to(MODELS.build(dict(type='ClsDataPreprocessor', **options, to_rgb=True)))
     assert teacher.scale is None
     assert not teacher.swap_channels
 

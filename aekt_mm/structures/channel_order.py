@@ -1,0 +1,77 @@
+"""In which order the channels of images are: a property of the path that the data takes.
+
+mmcv reads files as BGR; arrays, as CIFAR's, are RGB. A preprocessor's ``to_rgb`` swaps what it is
+given. What a network is to get follows from these, and nobody has to be asked.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+#: The orders, and which is which after a swap.
+SWAPPED = {'RGB': 'BGR', 'BGR': 'RGB'}
+
+
+def data_order(dataset: Any) -> str:
+    """Return the order in which a dataset hands out channels.
+
+    Args:
+        dataset: One that says it itself, as ``channel_order``; one with a pipeline, which reads
+            files or is given arrays; or one that wraps or joins others.
+
+    Returns:
+        'RGB' or 'BGR'.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> data_order(SimpleNamespace(pipeline=[dict(type='LoadImageFromFile')]))
+        'BGR'
+    """
+    if hasattr(dataset, 'channel_order'):
+        return dataset.channel_order
+    if hasattr(dataset, 'pipeline'):
+        return pipeline_order(getattr(dataset.pipeline, 'transforms', dataset.pipeline))
+    for wrapped in (getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())):
+        if wrapped is not None:
+            return data_order(wrapped)
+    return 'RGB'
+
+
+def pipeline_order(transforms: Iterable[Any]) -> str:
+    """Return the order of what comes out of a pipeline.
+
+    Args:
+        transforms: mmpretrain's, or their configs.
+
+    Examples:
+        >>> pipeline_order([dict(type='LoadImageFromFile'), dict(type='NumpyToPIL', to_rgb=True)])
+        'RGB'
+    """
+    order = 'RGB'
+    for transform in transforms:
+        if isinstance(transform, dict):
+            names, option = [str(transform.get('type')).rpartition('.')[2]], transform.get
+        else:
+            names = [kind.__name__ for kind in type(transform).__mro__]
+            option = vars(transform).get
+        if 'LoadImageFromFile' in names:
+            order = 'BGR'
+        elif ('NumpyToPIL' in names and option('to_rgb')) or (
+            'PILToNumpy' in names and option('to_bgr')
+        ):
+            order = SWAPPED[order]
+    return order
+
+
+def input_order(order: str, preprocessor: Any) -> str:
+    """Return the order of a model's input.
+
+    Args:
+        order: Of the data.
+        preprocessor: What the data goes through, or its config, with ``to_rgb`` as mmpretrain's
+            ``ClsDataPreprocessor`` has it.
+    """
+    if isinstance(preprocessor, dict):
+        swaps = preprocessor.get('to_rgb')
+    else:
+        swaps = getattr(preprocessor, 'to_rgb', False)
+    return SWAPPED[order] if swaps else order
