@@ -1,5 +1,6 @@
 """The logits of a recipe's student and of its teacher for a whole data set."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from aekt_mm.models.weights import load_weights
 from aekt_mm.registry import MODELS, SCOPE, build
@@ -32,7 +34,8 @@ def student_logits(cfg: Config, checkpoint: str | Path) -> tuple[Tensor, Tensor]
     """
     model = _model(cfg, teacher=None)
     load_weights(model, str(checkpoint))
-    parts = [(model(**data), batch_target(data['data_samples'])) for data in _batches(cfg, model)]
+    batches = _batches(Runner.build_dataloader(cfg.val_dataloader), model)
+    parts = [(model(**data), batch_target(data['data_samples'])) for data in batches]
     return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])
 
 
@@ -47,7 +50,10 @@ def teacher_logits(cfg: Config) -> Tensor:
         Logits (N, C) float32.
     """
     model = _model(cfg, teacher=cfg.model.teacher)
-    return torch.cat([model.teacher(**data) for data in _batches(cfg, model)])
+    loader = Runner.build_dataloader(cfg.val_dataloader)
+    if hasattr(model.teacher, 'attach'):
+        model.teacher.attach(loader, model.data_preprocessor)
+    return torch.cat([model.teacher(**data) for data in _batches(loader, model)])
 
 
 def _model(cfg: Config, teacher: ConfigDict | None) -> torch.nn.Module:
@@ -60,6 +66,5 @@ def _model(cfg: Config, teacher: ConfigDict | None) -> torch.nn.Module:
     return build(MODELS, model).eval()
 
 
-def _batches(cfg: Config, model: torch.nn.Module) -> list[dict]:
-    loader = Runner.build_dataloader(cfg.val_dataloader)
+def _batches(loader: DataLoader, model: torch.nn.Module) -> Iterator[dict]:
     return (model.data_preprocessor(data, training=False) for data in loader)
