@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from .distill_loss import DistillLoss, check_range
+from .distill_loss import DistillLoss
 from .explicit_terms import RatioWeighted
+from .logit_loss import check_range
 
 
 class AEKTLoss(DistillLoss):
@@ -19,11 +20,13 @@ class AEKTLoss(DistillLoss):
     by how far it is behind; :math:`d` teaches the distribution over the other classes.
 
     Args:
-        temperature: What both networks' logits are divided by, above 0.
+        temperature: What both networks' logits are divided by: a number above 0, or what learns
+            it, see :class:`~aekt_mm.models.losses.DistillLoss`.
         alpha: Weight of the explicit term, at least 0.
         beta: Weight of the non-target divergence (implicit), at least 0.
         explicit: :math:`E`: a config of the registry ``EXPLICIT_TERMS``, or any function of the
             student's and the teacher's target margins, both (N,), that returns (N,).
+        transform: See :class:`~aekt_mm.models.losses.LogitLoss`.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -38,12 +41,13 @@ class AEKTLoss(DistillLoss):
 
     def __init__(
         self,
-        temperature: float = 4.0,
+        temperature: float | dict | Callable[[], Tensor] = 4.0,
         alpha: float = 1.0,
         beta: float = 8.0,
         explicit: dict | Callable[[Tensor, Tensor], Tensor] | None = None,
+        transform: dict | Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        super().__init__(temperature)
+        super().__init__(temperature, transform)
         self.alpha = check_range('alpha', alpha, 0)
         self.beta = check_range('beta', beta, 0)
         if explicit is None:

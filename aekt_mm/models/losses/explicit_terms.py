@@ -9,7 +9,8 @@ this project's reading of it and what to compare it with.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .distill_loss import bernoulli_kl, check_range
+from .distill_loss import bernoulli_kl
+from .logit_loss import check_range
 
 BASES = ('kl', 'log')
 
@@ -49,7 +50,7 @@ class RatioWeighted(nn.Module):
     def forward(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
         """Compute the term of each sample, (N,)."""
         log_student = F.logsigmoid(student_margin)
-        weight = (F.logsigmoid(teacher_margin) - log_student.detach()).exp()
+        weight = (F.logsigmoid(teacher_margin.detach()) - log_student.detach()).exp()
         if self.max_weight is not None:
             weight = weight.clamp(max=self.max_weight)
         if self.base == 'log':
