@@ -85,6 +85,11 @@ def configure(cfg: Config, args: argparse.Namespace) -> None:
     if args.cached_teacher is not None:
         if 'teacher' not in cfg.model:
             raise ValueError('--cached-teacher: the model of this recipe has no teacher')
+        if cfg.model.get('features'):
+            raise ValueError(
+                '--cached-teacher: a cached teacher has no features, but this recipe compares '
+                f'some: model.features has {", ".join(cfg.model.features)}'
+            )
         cfg.model.teacher = dict(
             type='CachedTeacher', cache=args.cached_teacher, online=cfg.model.teacher
         )

@@ -52,11 +52,14 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
     state = saved.get('state_dict', {})
 
     if 'teacher' in cfg.model:
-        cfg.model.teacher = None  # predicts without it
+        cfg.model.teacher = None  # predicts without it, and without what only training needs
+        state = {k: v for k, v in state.items() if k.split('.')[0] not in ('losses', 'features')}
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     if isinstance(cfg.model.get('student'), str):
         cfg.model.student = read_classifier(cfg.model.student)
     model = build(MODELS, cfg.model).eval()
+    if isinstance(model, LogitDistiller):
+        del model.losses
     _load_all(model, state, checkpoint)
     student = model.student if isinstance(model, LogitDistiller) else model
     if isinstance(model, LogitDistiller):

@@ -24,5 +24,5 @@ def test_tells_every_part_of_a_loss_that_asks():
 
 
 def test_a_model_without_losses_is_refused():
-    with pytest.raises(TypeError, match='LossEpochHook tells losses .* but the model is Linear'):
+    with pytest.raises(TypeError, match=r'LossEpochHook tells losses .* but the model is Linear'):
         LossEpochHook().before_train_epoch(runner(nn.Linear(2, 2), epoch=0))
