@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='path of the recipe')
+    parser.add_argument('config', help='path or name of the recipe')
     parser.add_argument('checkpoint', help='path or URL of the weights')
     parser.add_argument('--out', type=Path, help='file to write results to')
     parser.add_argument(

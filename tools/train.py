@@ -1,6 +1,7 @@
 """Train the model of a recipe.
 
 python tools/train.py configs/aekt/aekt_r34_r18_imagenet.py
+python tools/train.py nkd_resnet56_resnet20_cifar100
 bash tools/dist_train.sh configs/aekt/aekt_r34_r18_imagenet.py 8
 """
 
@@ -23,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='path of the recipe')
+    parser.add_argument('config', help='path or name of the recipe')
     parser.add_argument(
         '--resume',
         nargs='?',

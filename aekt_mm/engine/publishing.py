@@ -17,6 +17,8 @@ from aekt_mm.models.classifiers import num_classes, output_layers, read_classifi
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.registry import MODELS, SCOPE, build
 
+from .recipes import load_recipe
+
 #: At the head of a published config whose backbone's definition lies beside it.
 IMPORT_BACKBONE = """\
 import sys
@@ -33,7 +35,8 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
     compared with the distiller's before anything is written.
 
     Args:
-        config: The recipe that the run trained, a distiller's or a plain classifier's.
+        config: The recipe that the run trained, a distiller's or a plain classifier's, see
+            :func:`~aekt_mm.engine.recipes.load_recipe`.
         checkpoint: What the run saved.
         folder: Where to write ``student.py`` and ``student.pth``, and the definition of the
             backbone where mmpretrain has none.
@@ -46,7 +49,7 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
         ValueError: If the checkpoint is not the recipe's, or the connector can't be folded into
             the student's head.
     """
-    cfg = Config.fromfile(config)
+    cfg = load_recipe(config)
     init_default_scope(cfg.get('default_scope', SCOPE))
     saved = load_restricted(str(checkpoint))
     state = saved.get('state_dict', {})
