@@ -60,7 +60,7 @@ class FitNetLoss(FeatureLoss):
 
     def project(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`FeatureLoss.project`."""
-        return self.bn(self.conv(student)).relu(), teacher
+        return self.bn(self.conv(student)).relu_(), teacher
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """See :meth:`FeatureLoss.compare`."""
