@@ -2,7 +2,7 @@
 
     python tools/benchmark.py losses --methods kd nkd
     python tools/benchmark.py features --methods rkd
-    python tools/benchmark.py step --against FILE.py:FUNCTION
+    python tools/benchmark.py step --methods aekt nkd --against FILE.py:FUNCTION
     python tools/benchmark.py data
     python tools/benchmark.py memory
     python tools/benchmark.py networks
@@ -71,7 +71,7 @@ def main() -> None:
         '--methods',
         nargs='+',
         choices=[*benchmarks.LOSSES, *benchmarks.FEATURE_LOSSES],
-        help='whose losses; KD, DKD and AEKT, or all on features',
+        help='whose losses (kd, dkd and aekt; all on features) or steps (aekt)',
     )
     parser.add_argument('--pairs', nargs='+', choices=PAIRS, default=list(PAIRS))
     parser.add_argument('--batch-sizes', nargs='+', type=int, default=[64, 256])
@@ -118,22 +118,23 @@ def main() -> None:
     elif args.what == 'cache':
         figures = benchmarks.cache_reads(rounds=rounds)
     else:
+        settings = args.batch_sizes, args.iterations, rounds, against, args.compile
         figures = {
-            f'{pair}, batch {size}': row
-            for pair, (recipe, vanilla) in recipes.items()
+            f'{method}, {pair}, batch {size}': row
+            for method in args.methods or ('aekt',)
+            for pair, (_, vanilla) in recipes.items()
             for size, row in benchmarks.steps(
-                recipe, vanilla, args.batch_sizes, args.iterations, rounds, against, args.compile
+                f'{method}_{pair}_cifar100', vanilla, *settings
             ).items()
         }
 
-    names = list(next(iter(figures.values())))
+    names = list(dict.fromkeys(name for row in figures.values() for name in row))
     table = Table(
         '', *names, title=f'{args.what}, {UNITS[args.what]}: median (median ratio to {names[0]})'
     )
     for row, values in figures.items():
-        table.add_row(
-            row, *(f'{value["median"]:,.4g} ({value["ratio"]:.2f})' for value in values.values())
-        )
+        found = [values.get(name) for name in names]
+        table.add_row(row, *(f'{v["median"]:,.4g} ({v["ratio"]:.2f})' if v else '' for v in found))
     Console().print(table)
     if args.out:
         machine = dict(

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from aekt_mm.datasets import ArrayDataset, ViewSampler, whole_batch
 from aekt_mm.engine.launching import build_runner
+from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.models import BatchPreprocessor
 from aekt_mm.models.teachers import LogitCache, data_identity
 from aekt_mm.models.teachers.logit_cache import FORMATS
@@ -320,7 +321,8 @@ def steps(
     """Measure whole training, data included: student alone, online, cached, and a bare loop.
 
     Args:
-        recipe: Path of a distillation recipe; its teacher runs with random weights.
+        recipe: Path or name of a distillation recipe; its teacher runs with random weights. One
+            that compares features has no cached way.
         vanilla: Path of the recipe of its student alone.
         batch_sizes: What to measure.
         iterations: Of one measurement.
@@ -334,21 +336,22 @@ def steps(
     """
     results = {}
     for batch_size in batch_sizes:
-        online = Config.fromfile(recipe)
+        online = load_recipe(recipe)
         online.model.teacher.checkpoint = None
         alone = Config.fromfile(vanilla)
         for cfg in (online, alone):
             cfg.train_dataloader.batch_size = batch_size
             cfg.compile = compiled
         with tempfile.TemporaryDirectory() as folder:
-            cached = online.copy()
-            cached.model = dict(online.model, teacher=pretend_cache(online, Path(folder)))
             functions = {
                 'bare loop': partial(bare_loop, alone, iterations),
                 'student alone': partial(run_recipe, alone, iterations),
                 'online': partial(run_recipe, online, iterations),
-                'cached': partial(run_recipe, cached, iterations),
             }
+            if not online.model.get('features'):
+                cached = online.copy()
+                cached.model = dict(online.model, teacher=pretend_cache(online, Path(folder)))
+                functions['cached'] = partial(run_recipe, cached, iterations)
             if against is not None:
                 functions['against'] = partial(
                     _against_loop, against, online, batch_size, iterations

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .decomposition import decompose
 from .logit_loss import LogitLoss, built, check_range
@@ -20,11 +22,36 @@ def bernoulli_kl(student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
         >>> bernoulli_kl(torch.tensor([0., -1e4]), torch.tensor([0., 1e4]))
         tensor([    0., 10000.])
     """
-    return teacher_margin.sigmoid() * (
-        F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin)
-    ) + (-teacher_margin).sigmoid() * (
-        F.logsigmoid(-teacher_margin) - F.logsigmoid(-student_margin)
-    )
+    return _BernoulliKL.apply(student_margin, teacher_margin)
+
+
+class _BernoulliKL(torch.autograd.Function):
+    """Its gradient is one difference, where the formula's would be a dozen operations."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, student_margin: Tensor, teacher_margin: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(student_margin, teacher_margin)
+        return teacher_margin.sigmoid() * (
+            F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin)
+        ) + (-teacher_margin).sigmoid() * (
+            F.logsigmoid(-teacher_margin) - F.logsigmoid(-student_margin)
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, grad: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        student_margin, teacher_margin = ctx.saved_tensors
+        teacher, rest = teacher_margin.sigmoid(), (-teacher_margin).sigmoid()
+        grad_teacher = None
+        if ctx.needs_input_grad[1]:
+            grad_teacher = grad * teacher * rest * (teacher_margin - student_margin)
+        # the difference of the probabilities, exact also where both are almost 1
+        difference = rest * student_margin.sigmoid() - teacher * (-student_margin).sigmoid()
+        return grad * difference, grad_teacher
 
 
 def confidence_ratio(student_margin: Tensor, teacher_margin: Tensor) -> Tensor:

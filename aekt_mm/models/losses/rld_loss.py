@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .distill_loss import bernoulli_kl, confidence_ratio
+from .distill_loss import bernoulli_kl
 from .logit_loss import LogitLoss, check_range
 
 #: The logit of a class that is left out; finite, so that 0 times its difference is 0.
@@ -37,7 +37,7 @@ class RLDLoss(LogitLoss):
     Examples:
         >>> loss = RLDLoss()
         >>> sorted(loss(torch.rand(2, 3), torch.rand(2, 3), torch.tensor([0, 2])))
-        ['confidence_ratio', 'loss_confidence', 'loss_correlation']
+        ['loss_confidence', 'loss_correlation']
     """
 
     def __init__(
@@ -73,7 +73,6 @@ class RLDLoss(LogitLoss):
         return {
             'loss_confidence': self.alpha * self.alpha_temperature**2 * confidence,
             'loss_correlation': self.beta * self.temperature**2 * correlation,
-            'confidence_ratio': confidence_ratio(student_margin, teacher_margin),
         }
 
 

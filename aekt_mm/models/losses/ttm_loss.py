@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from .decomposition import decompose
-from .distill_loss import bernoulli_kl, confidence_ratio
+from .distill_loss import bernoulli_kl
 from .logit_loss import LogitLoss, check_range
 
 
@@ -33,7 +33,7 @@ class TTMLoss(LogitLoss):
         >>> import torch
         >>> loss = TTMLoss(gamma=0.5, weighted=True)
         >>> loss(torch.zeros(2, 4), torch.zeros(2, 4), torch.tensor([0, 2]))
-        {'loss_explicit': tensor(0.), 'loss_implicit': tensor(0.), 'confidence_ratio': tensor(1.)}
+        {'loss_explicit': tensor(0.), 'loss_implicit': tensor(0.)}
     """
 
     def __init__(
@@ -62,5 +62,4 @@ class TTMLoss(LogitLoss):
         return {
             'loss_explicit': weight * bernoulli_kl(student_margin, teacher_margin),
             'loss_implicit': weight * (-teacher_margin).sigmoid() * nontarget_kl,
-            'confidence_ratio': confidence_ratio(student_margin, teacher_margin),
         }
