@@ -188,6 +188,28 @@ def test_without_a_teacher_it_predicts():
     assert model(batch()[0]).shape == (6, 5)
 
 
+def test_networks_of_other_origins():
+    """A student of timm, a teacher of torchvision."""
+    pytest.importorskip('timm', reason='timm is not installed')
+    hint = dict(student='model.layer2', teacher='layer2', loss=dict(type='FitNetLoss'))
+    review = dict(
+        student=['model.layer4.-1.act2:input', 'model.global_pool'],
+        teacher=['layer4.-1.relu:input', 'avgpool'],
+        loss=dict(type='ReviewKDLoss'),
+    )
+    model = LogitDistiller(
+        dict(type='TimmClassifier', model_name='resnet18', num_classes=5),
+        teacher=dict(
+            type='OnlineTeacher',
+            model=dict(type='torchvision.models.resnet18', num_classes=5),
+            checkpoint=None,
+        ),
+        features=dict(hint=hint, review=review),
+    )
+    losses = model(*batch(n=2), mode='loss')
+    assert losses['hint.loss'].isfinite() and losses['review.loss'].isfinite()
+
+
 def test_modules_as_losses():
     losses = FitNetLoss(), CRDLoss(num_samples=50, dimensions=4, negatives=8)
     pairs = dict(hint=dict(HINT, loss=losses[0]), crd=dict(CRD, loss=losses[1]))
