@@ -82,6 +82,8 @@ def test_every_page_is_tried():
     assert pages == {
         'add_a_pair',
         'add_a_loss',
+        'add_a_feature_loss',
+        'add_a_transform',
         'add_a_connector',
         'add_an_explicit_term',
         'add_a_teacher',
@@ -122,6 +124,55 @@ def test_a_loss(checkout):
     loss = runner.model.losses.margin
     terms = loss.terms(torch.tensor([1.0]), torch.tensor([3.0]), torch.tensor([0.5]))
     assert terms['loss_margin'].item() == pytest.approx(0.4)
+
+
+def test_a_loss_on_whole_logits(checkout):
+    write(checkout, examples('add_a_loss'))
+    runner, _ = train('my_project/top_digits.py', checkout)
+    loss = runner.model.losses.top
+    assert type(loss).__name__ == 'TopLoss'
+    assert scalar(runner, 'top.loss_top') > 0
+    student, teacher = torch.tensor([[1.0, 0.0, 9.0]]), torch.tensor([[3.0, 2.0, 0.0]])
+    loss.k = 2
+    assert loss(student, teacher, torch.tensor([0]))['loss_top'].item() == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+def test_a_feature_loss(checkout):
+    write(checkout, examples('add_a_feature_loss'))
+    recipe = 'my_project/channel_digits.py'
+    runner, checkpoint = train(recipe, checkout)
+    assert type(runner.model.features['channels']).__name__ == 'ChannelLoss'
+    assert scalar(runner, 'channels.loss') > 0
+    assert any('features.channels.linear' in k for k in load_restricted(checkpoint)['state_dict'])
+    config, weights = publish_student(recipe, checkpoint, checkout / 'out')[1::-1]
+    published = torch.load(weights, weights_only=True)['state_dict']
+    assert {name.split('.')[0] for name in published} == {'backbone', 'head'}
+    assert 'my_project' not in config.read_text()
+
+
+def test_a_transform(checkout):
+    write(checkout, examples('add_a_transform'))
+    runner, _ = train('my_project/unit_range_digits.py', checkout)
+    transform = runner.model.losses.dkd.transform
+    assert type(transform).__name__ == 'UnitRange'
+    logits = torch.tensor([[1.0, 2.0, 6.0]])
+    torch.testing.assert_close(transform(logits), torch.tensor([[-2 / 3, -1 / 3, 1.0]]))
+    torch.testing.assert_close(transform(5 * logits), transform(logits))
+
+
+def test_a_method_is_a_page_of_code():
+    """What is new with its recipe, under forty lines."""
+    for page, first in (
+        ('add_a_loss', 'my_project/margin'),
+        ('add_a_loss', 'my_project/top'),
+        ('add_a_feature_loss', 'my_project/channel'),
+        ('add_a_transform', 'my_project/unit_range'),
+    ):
+        files = [text for name, text in examples(page).items() if name.startswith(first)]
+        assert len(files) == 2
+        assert sum(len(text.splitlines()) + 1 for text in files) < 40
 
 
 @pytest.mark.usefixtures('loading_alone_is_tested_elsewhere')

@@ -1,16 +1,22 @@
 """Measure losses, training, data, memory, networks and caches, each comparison paired in one run.
 
-    python tools/benchmark.py losses
-    python tools/benchmark.py step --against FILE.py:FUNCTION
+    python tools/benchmark.py losses --methods kd nkd
+    python tools/benchmark.py features --methods rkd
+    python tools/benchmark.py step --methods aekt nkd --against FILE.py:FUNCTION
     python tools/benchmark.py data
     python tools/benchmark.py memory
     python tools/benchmark.py networks
     python tools/benchmark.py cache
     python tools/benchmark.py images FOLDER
 
-With --against a function of yours takes its turns beside ours: for losses one from (student_logits,
-teacher_logits, target) to a scalar; for step a training loop from (teacher, student, batch_size,
-iterations) to images a second. With --out the figures also go to a JSON file.
+With --against a function of yours takes its turns beside ours:
+
+- losses: one from (student_logits, teacher_logits, target) to a scalar;
+- features: one from (student, teacher, target, sample_idx) to a scalar, the first two of which are
+  features or lists of them;
+- step: a training loop from (teacher, student, batch_size, iterations) to images a second.
+
+With --out the figures also go to a JSON file.
 """
 
 import argparse
@@ -34,6 +40,7 @@ PAIRS = {
 IMAGENET_PAIRS = ('r34_r18', 'deit-base_deit-small')
 UNITS = {
     'losses': 'ms',
+    'features': 'ms',
     'step': 'images/s',
     'data': 'images/s',
     'memory': 'MiB',
@@ -63,9 +70,17 @@ def main() -> None:
     parser.add_argument('what', choices=UNITS)
     parser.add_argument('folder', nargs='?', type=Path, help='with images, for images')
     parser.add_argument('--against', metavar='FILE.py:FUNCTION', help='what to compare with')
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        choices=[*benchmarks.LOSSES, *benchmarks.FEATURE_LOSSES],
+        help='whose losses (kd, dkd and aekt; all on features) or steps (aekt)',
+    )
     parser.add_argument('--pairs', nargs='+', choices=PAIRS, default=list(PAIRS))
     parser.add_argument('--batch-sizes', nargs='+', type=int, default=[64, 256])
-    parser.add_argument('--rounds', type=int, help='measurements of each; 100 losses, else 3')
+    parser.add_argument(
+        '--rounds', type=int, help='measurements of each; 100 losses, 20 features, else 3'
+    )
     parser.add_argument('--iterations', type=int, default=40, help='of one measurement of a step')
     parser.add_argument('--compile', action='store_true', help="steps with MMEngine's compile")
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads')
@@ -74,15 +89,22 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     against = args.against and load_function(args.against)
 
-    rounds = args.rounds or (100 if args.what == 'losses' else 3)
+    rounds = args.rounds or {'losses': 100, 'features': 20}.get(args.what, 3)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     recipes = {
         pair: (f'configs/aekt/aekt_{pair}_cifar100.py', f'configs/vanilla/{vanilla}_cifar100.py')
         for pair, vanilla in PAIRS.items()
         if pair in args.pairs
     }
     if args.what == 'losses':
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        figures = benchmarks.losses(rounds, against, device)
+        methods = args.methods or ('kd', 'dkd', 'aekt')
+        figures = benchmarks.losses(rounds, against, device, methods)
+    elif args.what == 'features':
+        figures = {
+            f'{method}, {pair}': row
+            for method in args.methods or benchmarks.FEATURE_LOSSES
+            for pair, row in benchmarks.features(method, rounds, against, device).items()
+        }
     elif args.what == 'data':
         figures = {'32x32, crop and flip': benchmarks.data(rounds=rounds)}
     elif args.what == 'memory':
@@ -106,22 +128,23 @@ def main() -> None:
         except (FileNotFoundError, ImportError) as error:
             sys.exit(f'benchmark: {error}')
     else:
+        settings = args.batch_sizes, args.iterations, rounds, against, args.compile
         figures = {
-            f'{pair}, batch {size}': row
-            for pair, (recipe, vanilla) in recipes.items()
+            f'{method}, {pair}, batch {size}': row
+            for method in args.methods or ('aekt',)
+            for pair, (_, vanilla) in recipes.items()
             for size, row in benchmarks.steps(
-                recipe, vanilla, args.batch_sizes, args.iterations, rounds, against, args.compile
+                f'{method}_{pair}_cifar100', vanilla, *settings
             ).items()
         }
 
-    names = list(next(iter(figures.values())))
+    names = list(dict.fromkeys(name for row in figures.values() for name in row))
     table = Table(
         '', *names, title=f'{args.what}, {UNITS[args.what]}: median (median ratio to {names[0]})'
     )
     for row, values in figures.items():
-        table.add_row(
-            row, *(f'{value["median"]:,.4g} ({value["ratio"]:.2f})' for value in values.values())
-        )
+        found = [values.get(name) for name in names]
+        table.add_row(row, *(f'{v["median"]:,.4g} ({v["ratio"]:.2f})' if v else '' for v in found))
     Console().print(table)
     if args.out:
         machine = dict(

@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='path of the recipe')
+    parser.add_argument('config', help='path or name of the recipe')
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('checkpoint', nargs='?', help='path or URL of the weights')
     what.add_argument('--teacher', action='store_true', help="evaluate the recipe's teacher")

@@ -1,6 +1,7 @@
 """Train the model of a recipe.
 
 python tools/train.py configs/aekt/aekt_r34_r18_imagenet.py
+python tools/train.py nkd_resnet56_resnet20_cifar100
 bash tools/dist_train.sh configs/aekt/aekt_r34_r18_imagenet.py 8
 """
 
@@ -24,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='path of the recipe')
+    parser.add_argument('config', help='path or name of the recipe')
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -86,6 +87,11 @@ def configure(cfg: Config, args: argparse.Namespace) -> None:
     if args.cached_teacher is not None:
         if 'teacher' not in cfg.model:
             raise ValueError('--cached-teacher: the model of this recipe has no teacher')
+        if cfg.model.get('features'):
+            raise ValueError(
+                '--cached-teacher: a cached teacher has no features, but this recipe compares '
+                f'some: model.features has {", ".join(cfg.model.features)}'
+            )
         use_cached_teacher(cfg, args.cached_teacher)
     resume_point(cfg, args.resume)
 

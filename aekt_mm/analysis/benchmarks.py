@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader
 
 from aekt_mm.datasets import ArrayDataset, ViewSampler, whole_batch
 from aekt_mm.engine.launching import build_runner
-from aekt_mm.models import AEKTLoss, BatchPreprocessor, DKDLoss, KDLoss
+from aekt_mm.engine.recipes import load_recipe
+from aekt_mm.models import BatchPreprocessor
 from aekt_mm.models.teachers import LogitCache, data_identity
 from aekt_mm.models.teachers.logit_cache import FORMATS
 from aekt_mm.registry import DATASETS, MODELS, build
@@ -31,6 +32,39 @@ from aekt_mm.structures import BatchSample
 
 #: (N, C) of the loss benchmark: CIFAR-100, ImageNet-1k and ImageNet-21k batches.
 LOSS_SHAPES = ((128, 100), (256, 1000), (64, 21841))
+
+#: Losses on logits by recipe's method, with the options that cost something.
+LOSSES = {
+    'kd': dict(type='KDLoss'),
+    'dkd': dict(type='DKDLoss'),
+    'aekt': dict(type='AEKTLoss'),
+    'nkd': dict(type='NKDLoss', temperature=3.0, gamma=3.5),
+    'dist': dict(type='DISTLoss'),
+    'ttm': dict(type='TTMLoss'),
+    'wttm': dict(type='TTMLoss', weighted=True),
+    'rld': dict(type='RLDLoss'),
+    'mlkd': dict(type='MLKDLoss'),
+    'ctkd': dict(type='KDLoss', temperature=dict(type='CurriculumTemperature')),
+    'kd-ls': dict(type='KDLoss', transform=dict(type='LogitStandardization')),
+    'dkd-ls': dict(type='DKDLoss', transform=dict(type='LogitStandardization')),
+}
+
+#: Losses on features by method, with the student's and the teacher's features that they compare:
+#: those of resnet56 → resnet20 on CIFAR-100, and of ResNet-50 → MobileNetV1 on ImageNet.
+STAGES = {
+    'resnet56 → resnet20': ([(16, 32, 32), (32, 16, 16), (64, 8, 8)],) * 2,
+    'r50 → mobilenet-v1': (
+        [(128, 56, 56), (256, 28, 28), (512, 14, 14), (1024, 7, 7)],
+        [(256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7)],
+    ),
+}
+FEATURE_LOSSES = {
+    'fitnet': (dict(type='FitNetLoss'), lambda stages: stages[1]),
+    'at': (dict(type='ATLoss'), lambda stages: stages),
+    'rkd': (dict(type='RKDLoss'), lambda stages: stages[-1][:1]),
+    'crd': (dict(type='CRDLoss', num_samples=50000), lambda stages: stages[-1][:1]),
+    'reviewkd': (dict(type='ReviewKDLoss'), lambda stages: [*stages, stages[-1][:1]]),
+}
 
 
 def take_turns(
@@ -79,13 +113,19 @@ def summarise(measured: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def losses(rounds: int = 100, against: Callable | None = None, device: str = 'cpu') -> dict:
+def losses(
+    rounds: int = 100,
+    against: Callable | None = None,
+    device: str = 'cpu',
+    methods: Sequence[str] = ('kd', 'dkd', 'aekt'),
+) -> dict:
     """Measure forward and backward of the losses, with torch's own KL distillation as the floor.
 
     Args:
         rounds: How often each is measured.
         against: A loss to compare with, from (student_logits, teacher_logits, target) to a scalar.
         device: Where.
+        methods: Of ``LOSSES``.
 
     Returns:
         Milliseconds by shape and loss.
@@ -99,8 +139,8 @@ def losses(rounds: int = 100, against: Callable | None = None, device: str = 'cp
         return sum(value for name, value in loss(*batch).items() if 'loss' in name)
 
     candidates = {'torch KL': torch_kl}
-    for loss in (KDLoss(), DKDLoss(), AEKTLoss()):
-        candidates[type(loss).__name__] = partial(summed, loss)
+    for method in methods:
+        candidates[method] = partial(summed, build(MODELS, LOSSES[method]).to(device))
     if against is not None:
         candidates['against'] = against
 
@@ -119,6 +159,63 @@ def losses(rounds: int = 100, against: Callable | None = None, device: str = 'cp
         seconds = take_turns(functions, rounds, warmup=10)
         results[f'({n}, {c})'] = summarise(_in_ms(seconds))
     return results
+
+
+def features(
+    method: str,
+    rounds: int = 20,
+    against: Callable | None = None,
+    device: str = 'cpu',
+    batch_size: int = 64,
+) -> dict:
+    """Measure forward and backward of a loss on features, its projection included.
+
+    Args:
+        method: Of ``FEATURE_LOSSES``.
+        rounds: How often each is measured.
+        against: A loss to compare with, from (student, teacher, target, sample_idx) to a scalar;
+            what it projects with is its own.
+        device: Where.
+        batch_size: Of the features.
+
+    Returns:
+        Milliseconds by pair of networks.
+    """
+    config, choose = FEATURE_LOSSES[method]
+    results = {}
+    for pair, stages in STAGES.items():
+        generator = torch.Generator().manual_seed(0)
+        shapes = [choose(side) for side in stages]
+        student, teacher = (_random_features(shape, batch_size, generator) for shape in shapes)
+        student = [x.to(device).requires_grad_() for x in student]
+        teacher = [x.to(device) for x in teacher]
+        target = torch.randint(100, (batch_size,), generator=generator).to(device)
+        sample_idx = torch.randperm(50000, generator=generator)[:batch_size].to(device)
+        single = isinstance(shapes[0], tuple)
+        features = (student[0], teacher[0]) if single else (student, teacher)
+        loss = build(MODELS, config)
+        loss.build_projection(*shapes)
+        candidates = {'ours': partial(_value, loss.to(device))}
+        if against is not None:
+            candidates['against'] = against
+
+        def step(loss: Callable, batch: tuple = (*features, target, sample_idx)) -> None:
+            loss(*batch).backward()
+
+        functions = {name: partial(step, loss) for name, loss in candidates.items()}
+        results[pair] = summarise(_in_ms(take_turns(functions, rounds, warmup=2)))
+    return results
+
+
+def _random_features(
+    shape: tuple | list[tuple], batch_size: int, generator: torch.Generator
+) -> list[torch.Tensor]:
+    shapes = [shape] if isinstance(shape, tuple) else shape
+    return [torch.randn(batch_size, *size, generator=generator).relu() for size in shapes]
+
+
+def _value(loss: nn.Module, *batch: object) -> torch.Tensor:
+    return loss(*batch)['loss']
 
 
 def _in_ms(seconds: dict[str, list[float]], images: int = 1) -> dict[str, list[float]]:
@@ -224,7 +321,8 @@ def steps(
     """Measure whole training, data included: student alone, online, cached, and a bare loop.
 
     Args:
-        recipe: Path of a distillation recipe; its teacher runs with random weights.
+        recipe: Path or name of a distillation recipe; its teacher runs with random weights. One
+            that compares features has no cached way.
         vanilla: Path of the recipe of its student alone.
         batch_sizes: What to measure.
         iterations: Of one measurement.
@@ -238,21 +336,22 @@ def steps(
     """
     results = {}
     for batch_size in batch_sizes:
-        online = Config.fromfile(recipe)
+        online = load_recipe(recipe)
         online.model.teacher.checkpoint = None
         alone = Config.fromfile(vanilla)
         for cfg in (online, alone):
             cfg.train_dataloader.batch_size = batch_size
             cfg.compile = compiled
         with tempfile.TemporaryDirectory() as folder:
-            cached = online.copy()
-            cached.model = dict(online.model, teacher=pretend_cache(online, Path(folder)))
             functions = {
                 'bare loop': partial(bare_loop, alone, iterations),
                 'student alone': partial(run_recipe, alone, iterations),
                 'online': partial(run_recipe, online, iterations),
-                'cached': partial(run_recipe, cached, iterations),
             }
+            if not online.model.get('features'):
+                cached = online.copy()
+                cached.model = dict(online.model, teacher=pretend_cache(online, Path(folder)))
+                functions['cached'] = partial(run_recipe, cached, iterations)
             if against is not None:
                 functions['against'] = partial(
                     _against_loop, against, online, batch_size, iterations

@@ -38,6 +38,28 @@ COLLECTIONS = {
     ),
 }
 
+#: What the methods are called, by the first part of a recipe's name.
+METHODS = {
+    'kd': 'KD',
+    'fitnet': 'FitNet',
+    'at': 'AT',
+    'rkd': 'RKD',
+    'crd': 'CRD',
+    'reviewkd': 'ReviewKD',
+    'dkd': 'DKD',
+    'dist': 'DIST',
+    'ctkd': 'CTKD',
+    'nkd': 'NKD',
+    'mlkd': 'MLKD',
+    'ttm': 'TTM',
+    'wttm': 'WTTM',
+    'kd-ls': 'KD+LS',
+    'dkd-ls': 'DKD+LS',
+    'rld': 'RLD',
+    'aekt': 'AEKT',
+    'aekt-ls': 'AEKT+LS',
+}
+
 DATASETS = {
     'cifar100': 'CIFAR-100',
     'digits': 'Digits',
@@ -117,6 +139,45 @@ def markdown(recipes: Iterable[Recipe]) -> str:
             '',
         ]
     return '\n'.join(lines)
+
+
+def figures(results: list[dict]) -> str:
+    """Return tables of top-1 accuracy, a row for each pair and a column for each method.
+
+    Args:
+        results: As for :func:`metafile`. What was measured here is in italics.
+    """
+    cells: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for result in results:
+        form = '{:.2f}' if 'source' in result else '*{:.2f}*'
+        for name, top1 in result['top1'].items():
+            method, *networks, dataset = name.removesuffix('_8e').split('_')
+            if len(networks) == 2:
+                pair = ' → '.join(networks) + (', 8 epochs' if name.endswith('_8e') else '')
+                row = cells.setdefault(dataset, {}).setdefault(pair, {})
+                row.setdefault(method, []).append(form.format(top1))
+    lines = ['## Figures', '']
+    for dataset in sorted(cells):
+        used = {method for row in cells[dataset].values() for method in row}
+        columns = [method for method in METHODS if method in used]
+        lines += [
+            f'{DATASETS[dataset]}, top-1 in percent, *measured here* or published:',
+            '',
+            f'| teacher → student | {" | ".join(METHODS[method] for method in columns)} |',
+            f'|---|{"---:|" * len(columns)}',
+            *(
+                f'| {pair} | {" | ".join(" ".join(row.get(m, [])) for m in columns)} |'
+                for pair, row in cells[dataset].items()
+            ),
+            '',
+        ]
+    lines += ['Sources of what is published:', '']
+    for result in results:
+        used = {name.partition('_')[0] for name in result['top1']} - {'vanilla'}
+        if 'source' in result and used:
+            columns = ', '.join(METHODS[method] for method in METHODS if method in used)
+            lines.append(f'- {columns}: {result["source"]}')
+    return '\n'.join([*lines, ''])
 
 
 def metafile(method: str, recipes: Iterable[Recipe], results: list[dict]) -> str:

@@ -4,12 +4,13 @@ import re
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from torch import Tensor, nn
 
 from aekt_mm.models.checkpoints import load_restricted
 from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.models.weights import STATE_KEYS
+
+from .recipes import load_recipe
 
 #: Where each framework keeps the weights in a checkpoint; None: the checkpoint is the weights.
 KEPT_UNDER = {
@@ -68,7 +69,7 @@ def convert(config: str | Path, source: str | Path, target: str | Path, to: str)
         FileNotFoundError: If the config or the checkpoint is not there.
         ValueError: If the checkpoint does not fit the network, or the framework does not have it.
     """
-    cfg = Config.fromfile(config)
+    cfg = load_recipe(config)
     network, _ = build_classifier(cfg.model.get('student', cfg.model))
     backbone = type(network.backbone).__name__
     peers, _ = PEERS.get(backbone, ((), {}))

@@ -21,6 +21,7 @@ from aekt_mm.recipes import CONFIGS
 
 from .checkpoints import latest_whole_checkpoint, use_restricted_loading, write_whole_files
 from .prepared_sets import use_prepared
+from .recipes import load_recipe
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -74,13 +75,12 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config of a command line and merge the shared arguments.
 
     Raises:
-        FileNotFoundError: If there is no such config.
-        ValueError: If an option of ``--cfg-options`` is not in the config.
+        FileNotFoundError: If there is no such config or recipe.
+        ValueError: If the recipe's method says nothing for its pair, or an option of
+            ``--cfg-options`` is not in the config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'there is no config {args.config}')
-    cfg = Config.fromfile(args.config)
+    cfg = load_recipe(args.config)
     if args.cfg_options is not None:
         check_options(cfg, args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)

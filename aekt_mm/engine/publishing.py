@@ -29,6 +29,8 @@ from aekt_mm.models.classifiers import (
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.registry import MODELS, SCOPE, build
 
+from .recipes import load_recipe
+
 #: What is there where a published student is used: parts of a student from elsewhere come along.
 STACK = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmpretrain')
 
@@ -66,7 +68,8 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
     and what is installed loads the student and predicts with it.
 
     Args:
-        config: The recipe that the run trained, a distiller's or a plain classifier's.
+        config: The recipe that the run trained, a distiller's or a plain classifier's, see
+            :func:`~aekt_mm.engine.recipes.load_recipe`.
         checkpoint: What the run saved.
         folder: Where to write ``student.py`` and ``student.pth``, and the definitions of parts that
             mmpretrain lacks, in folders as their modules' names.
@@ -79,17 +82,20 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
         ValueError: If the checkpoint is not the recipe's, the connector can't be folded into the
             student's head, or the student can't be loaded alone; the message says what is missing.
     """
-    cfg = Config.fromfile(config)
+    cfg = load_recipe(config)
     init_default_scope(cfg.get('default_scope', SCOPE))
     saved = load_restricted(str(checkpoint))
     state = saved.get('state_dict', {})
 
     if 'teacher' in cfg.model:
-        cfg.model.teacher = None  # predicts without it
+        cfg.model.teacher = None  # predicts without it, and without what only training needs
+        state = {k: v for k, v in state.items() if k.split('.')[0] not in ('losses', 'features')}
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     if isinstance(cfg.model.get('student'), str):
         cfg.model.student = read_classifier(cfg.model.student)
     model = build(MODELS, cfg.model).eval()
+    if isinstance(model, LogitDistiller):
+        del model.losses
     _load_all(model, state, checkpoint)
     student = model.student if isinstance(model, LogitDistiller) else model
     if isinstance(model, LogitDistiller):

@@ -1,6 +1,6 @@
 """What travels between datasets, models and metrics."""
 
-from .batch_sample import BatchSample, batch_key, batch_target, batch_views
+from .batch_sample import BatchSample, batch_indices, batch_key, batch_target, batch_views
 from .channel_order import SWAPPED, data_order, input_order, pipeline_order
 from .views import ViewKey, draw, seeded, view_key, view_keys
 
@@ -8,6 +8,7 @@ __all__ = [
     'SWAPPED',
     'BatchSample',
     'ViewKey',
+    'batch_indices',
     'batch_key',
     'batch_target',
     'batch_views',

@@ -64,6 +64,23 @@ def batch_views(data_samples: Sequence[DataSample]) -> tuple[int, np.ndarray, Te
     return data_samples[0].view, samples, labels
 
 
+def batch_indices(data_samples: Sequence[DataSample]) -> Tensor | None:
+    """Return the indices of a batch's samples in their dataset.
+
+    Args:
+        data_samples: N samples, or a batch of them in one.
+
+    Returns:
+        (N,) int64 on the CPU, or None where samples do not know them.
+    """
+    first = data_samples if isinstance(data_samples, BatchSample) else data_samples[0]
+    if 'sample_idx' not in first:
+        return None
+    if isinstance(data_samples, BatchSample):
+        return torch.from_numpy(np.asarray(data_samples.sample_idx, dtype=np.int64))
+    return torch.tensor([sample.sample_idx for sample in data_samples])
+
+
 def batch_key(data_samples: Sequence[DataSample]) -> int:
     """Return what the randomness of a batch as a whole is drawn from: its first sample's view.
 

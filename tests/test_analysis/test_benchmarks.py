@@ -13,7 +13,6 @@ from PIL import Image
 from torch import nn
 
 from aekt_mm.analysis import benchmarks, image_benchmarks
-from aekt_mm.models import DKDLoss
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
@@ -64,8 +63,30 @@ def test_losses_against_another(monkeypatch):
 
     figures = benchmarks.losses(rounds=2, against=against)
     assert list(figures) == ['(8, 5)', '(4, 9)']
-    assert list(figures['(8, 5)']) == ['torch KL', 'KDLoss', 'DKDLoss', 'AEKTLoss', 'against']
+    assert list(figures['(8, 5)']) == ['torch KL', 'kd', 'dkd', 'aekt', 'against']
     assert seen == {((8, 5), (8, 5), (8,), True), ((4, 9), (4, 9), (4,), True)}
+
+
+def test_every_method_on_logits(monkeypatch):
+    monkeypatch.setattr(benchmarks, 'LOSS_SHAPES', ((8, 5),))
+    [row] = benchmarks.losses(rounds=1, methods=list(benchmarks.LOSSES)).values()
+    assert list(row) == ['torch KL', *benchmarks.LOSSES]
+    assert min(values(row).values()) > 0
+
+
+@pytest.mark.parametrize('method', list(benchmarks.FEATURE_LOSSES))
+def test_every_method_on_features(method, monkeypatch):
+    shapes = [(3, 8, 8), (4, 4, 4)], [(5, 8, 8), (6, 4, 4)]
+    monkeypatch.setattr(benchmarks, 'STAGES', {'small': shapes})
+
+    def against(student, teacher, target, sample_idx):
+        assert isinstance(student, list) == (method in ('at', 'reviewkd'))
+        assert target.shape == sample_idx.shape == (6,)
+        first = student[0] if isinstance(student, list) else student
+        return first.square().mean()
+
+    figures = benchmarks.features(method, rounds=1, against=against, batch_size=6)
+    assert list(figures['small']) == ['ours', 'against']
 
 
 @pytest.mark.parametrize('compiled', [False, {'backend': 'aot_eager'}])
@@ -157,4 +178,4 @@ def test_an_unknown_function_to_compare_with(run, tmp_path):
     assert 'against' in printed
     content = json.loads(out.read_text())
     assert content['unit'] == 'ms' and content['machine']['torch'] == torch.__version__
-    assert set(content['figures']['(256, 1000)']) >= {'against', DKDLoss.__name__, 'torch KL'}
+    assert set(content['figures']['(256, 1000)']) >= {'against', 'dkd', 'torch KL'}

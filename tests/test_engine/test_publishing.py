@@ -388,3 +388,23 @@ def test_images_of_a_published_student_are_files(tmp_path):
         text = publishing._plain_config(cfg, [])
         (tmp_path / 'student.py').write_text(text)
         assert Config.fromfile(tmp_path / 'student.py').model.data_preprocessor.to_rgb is expected
+
+
+def test_what_only_training_needs_is_gone(tmp_path):
+    """Projections of features, and a temperature that learned."""
+    cfg = Config.fromfile(RECIPE)
+    hint = dict(student='backbone.layer3', teacher='backbone.layer3', loss=dict(type='FitNetLoss'))
+    cfg.model.features = dict(hint=hint)
+    cfg.model.losses.aekt.temperature = dict(type='CurriculumTemperature')
+    cfg.model.teacher.checkpoint = None
+    cfg.dump(tmp_path / 'recipe.py')
+    model = build(MODELS, dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    state = model.state_dict()
+    assert {name.split('.')[0] for name in state} == {
+        *('student', 'connector', 'features', 'losses')
+    }
+    torch.save(dict(state_dict=state, meta={}), tmp_path / 'epoch_1.pth')
+    publish_student(tmp_path / 'recipe.py', tmp_path / 'epoch_1.pth', tmp_path / 'student')
+    saved = torch.load(tmp_path / 'student' / 'student.pth', weights_only=True)['state_dict']
+    assert {name.split('.')[0] for name in saved} == {'backbone', 'head'}
+    assert 'FitNet' not in (tmp_path / 'student' / 'student.py').read_text()

@@ -63,3 +63,11 @@ def test_validation_is_left_out_when_told(train, tmp_path):
     train('without', '--no-validate')
     logs = [next((tmp_path / name).glob('*/*.log')).read_text() for name in ('with', 'without')]
     assert ['Epoch(val)' in log for log in logs] == [True, False]
+
+
+def test_features_of_a_cached_teacher_are_refused(train, digits_recipe):
+    path = 'backbone.layer3'
+    hint = dict(student=path, teacher=path, loss=dict(type='FitNetLoss'))
+    digits_recipe.model.features = dict(hint=hint)
+    with pytest.raises(SystemExit, match=r'a cached teacher has no features, .* model.features'):
+        train('run', '--cached-teacher', 'folder')

@@ -12,6 +12,7 @@ import yaml
 
 from aekt_mm.analysis.recipe_table import (
     COLLECTIONS,
+    figures,
     find_recipes,
     markdown,
     metafile,
@@ -29,7 +30,7 @@ def generated() -> dict[Path, str]:
     results = yaml.safe_load((configs / 'results.yml').read_text(encoding='utf-8'))
     page = ROOT / 'docs' / 'en' / 'recipes.md'
     introduction, _, _ = page.read_text(encoding='utf-8').partition(MARKER)
-    files = {page: introduction + MARKER + '\n' + markdown(recipes)}
+    files = {page: introduction + MARKER + '\n' + figures(results) + '\n' + markdown(recipes)}
     for method in COLLECTIONS:
         own = [recipe for recipe in recipes if recipe.method == method]
         files[configs / method / 'metafile.yml'] = metafile(method, own, results)

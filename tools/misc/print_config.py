@@ -1,6 +1,7 @@
 """Print a recipe with everything it inherits, as Python or YAML.
 
     python tools/misc/print_config.py configs/aekt/aekt_r34_r18_imagenet.py --format yaml
+    python tools/misc/print_config.py nkd_resnet56_resnet20_cifar100
 
 What is printed is a recipe itself: it builds the same model, data and schedule.
 """
@@ -9,16 +10,17 @@ import argparse
 import sys
 
 import yaml
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 from aekt_mm.engine.launching import check_options
+from aekt_mm.engine.recipes import load_recipe
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='path of the recipe')
+    parser.add_argument('config', help='path or name of the recipe')
     parser.add_argument('--format', choices=['py', 'yaml'], default='py', help='Python or YAML')
     parser.add_argument(
         '--cfg-options',
@@ -30,7 +32,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = load_recipe(args.config)
         check_options(cfg, args.cfg_options)
     except (OSError, ValueError) as error:
         sys.exit(f'print_config: {error}')

@@ -2,5 +2,6 @@
 
 from .distill_check_hook import DistillCheckHook
 from .distill_warmup_hook import DistillWarmupHook
+from .loss_epoch_hook import LossEpochHook
 
-__all__ = ['DistillCheckHook', 'DistillWarmupHook']
+__all__ = ['DistillCheckHook', 'DistillWarmupHook', 'LossEpochHook']

@@ -7,6 +7,8 @@ from mmengine.runner import Runner
 from aekt_mm.models.classifiers import num_classes
 from aekt_mm.registry import HOOKS
 
+from .loss_epoch_hook import LossEpochHook
+
 
 @HOOKS.register_module()
 class DistillCheckHook(Hook):
@@ -18,7 +20,8 @@ class DistillCheckHook(Hook):
     the losses, when there is nothing left to wait for.
 
     Raises:
-        ValueError: If the dataset has more classes than the model tells apart.
+        ValueError: If the dataset has more classes than the model tells apart, or a part of a loss
+            follows the epochs and there is no ``LossEpochHook``.
         FloatingPointError: If logits are NaN or infinite; the message says whose, and in which
             iteration. It comes before a checkpoint of that iteration can be written.
     """
@@ -35,6 +38,13 @@ class DistillCheckHook(Hook):
             raise ValueError(
                 f'{type(dataset).__name__} has {len(classes)} classes, but the model tells only '
                 f'{count} apart: set num_classes of its head'
+            )
+        losses = getattr(model, 'losses', None)
+        follows = [m for m in losses.modules() if hasattr(m, 'set_epoch')] if losses else []
+        if follows and not any(isinstance(hook, LossEpochHook) for hook in runner.hooks):
+            raise ValueError(
+                f'{type(follows[0]).__name__} follows the epochs, but nothing tells it: add '
+                "dict(type='LossEpochHook') to custom_hooks"
             )
         if hasattr(getattr(model, 'teacher', None), 'attach'):
             model.teacher.attach(

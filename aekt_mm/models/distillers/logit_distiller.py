@@ -10,17 +10,19 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from aekt_mm.registry import MODELS, build
-from aekt_mm.structures import batch_target
+from aekt_mm.structures import batch_indices, batch_target
 
 from ..classifiers import build_classifier, num_classes
+from .feature_pairs import FeaturePairs
 
 
 @MODELS.register_module()
 class LogitDistiller(BaseModel):
-    """A student that learns from its labels and from a teacher's logits.
+    """A student that learns from its labels and from a teacher's logits, and from its features.
 
     A batch's way through: images → student → logits → { cross-entropy of the student's own head }
-    and → connector → { distillation losses ← teacher's logits }.
+    and → connector → { distillation losses ← teacher's logits }; where features are asked for, what
+    both networks compute on the way → { losses on features }.
 
     The teacher is no submodule: it is in no checkpoint, no optimizer and no gradient exchange, and
     keeps its own mode; it only follows the student from device to device. Parts are built in this
@@ -32,12 +34,16 @@ class LogitDistiller(BaseModel):
             logits (N, C). None for a distiller that only predicts.
         losses: Distillation losses by name. A loss maps (student_logits, teacher_logits, target)
             to scalars; those with ``loss`` in their name are added up, the others only logged.
+        features: Losses on features by name, and what they compare, see
+            :class:`~aekt_mm.models.distillers.FeaturePairs`. Their projections are trained with
+            the student and gone when it is published.
         connector: Config of a connector, or a module from logits (N, C) to the logits of
             classification and those of distillation. None: both tasks read the student's.
         data_preprocessor: As in any MMEngine model. By default the student's own.
 
     Raises:
-        ValueError: If numbers of classes differ, or there is no loss.
+        ValueError: If numbers of classes differ, there is no loss, or features are asked for that
+            a network does not have.
         TypeError: If the student has no classification loss of its own.
 
     Examples:
@@ -60,9 +66,10 @@ class LogitDistiller(BaseModel):
         self,
         student: dict | str | Path | nn.Module,
         teacher: dict | Callable | None,
-        losses: dict[str, dict | nn.Module],
+        losses: dict[str, dict | nn.Module] | None = None,
         connector: dict | nn.Module | None = None,
         data_preprocessor: dict | nn.Module | None = None,
+        features: dict[str, dict] | None = None,
     ) -> None:
         student, student_preprocessor = build_classifier(student)
         data_preprocessor = _first(data_preprocessor, student_preprocessor)
@@ -77,11 +84,15 @@ class LogitDistiller(BaseModel):
                 f'labels, but is {type(student).__name__}'
             )
 
-        if not isinstance(losses, dict) or not losses or 'type' in losses:
+        losses = {} if losses is None and features else losses
+        if not isinstance(losses, dict) or not (losses or features) or 'type' in losses:
             raise ValueError(
                 "losses must map names to losses, as in dict(aekt=dict(type='AEKTLoss')), but is "
                 f'{losses!r}'
             )
+        twice = set(losses) & set(features or {})
+        if twice:
+            raise ValueError(f'losses and features must differ in their names, but share {twice}')
         # the random numbers that the other parts are built with are not missed afterwards: with
         # the same seed the student starts from the same weights, whatever teaches it
         with torch.random.fork_rng(devices=[]):
@@ -90,6 +101,11 @@ class LogitDistiller(BaseModel):
                 connector = {'num_classes': classes, **connector}
             self.connector = _built(connector)
             teacher = _built(teacher)
+            # without a teacher it only predicts
+            if features and teacher is not None:
+                self.features = FeaturePairs(features, student, teacher)
+            else:
+                self.features = None
         self.__dict__['teacher'] = teacher  # not through nn.Module, which would own it
         _check_classes('connector', num_classes(self.connector), classes)
         _check_classes('teacher', num_classes(teacher), classes)
@@ -141,6 +157,8 @@ class LogitDistiller(BaseModel):
             Scalars: ``loss_ce`` and whatever else the head logs, and what each distillation loss
             returns, its name before a dot.
         """
+        if self.features is not None:
+            self.features.watch()
         # first, so that its activations are gone before the student's are kept for the gradient
         teacher_logits = self.teacher(inputs, data_samples)
         classification, distillation = self._logits(inputs)
@@ -149,8 +167,17 @@ class LogitDistiller(BaseModel):
             [logits.detach().isfinite().all() for logits in (distillation, teacher_logits)]
         )
         target = batch_target(data_samples)
-        for name, distill_loss in self.losses.items():
-            for key, value in distill_loss(distillation, teacher_logits, target).items():
+        parts = {
+            name: distill_loss(distillation, teacher_logits, target)
+            for name, distill_loss in self.losses.items()
+        }
+        if self.features is not None:
+            sample_idx = batch_indices(data_samples)
+            if sample_idx is not None:
+                sample_idx = sample_idx.to(inputs.device, non_blocking=True)
+            parts |= self.features(target, sample_idx)
+        for name, part in parts.items():
+            for key, value in part.items():
                 weight = self.distill_weight if 'loss' in key else 1
                 losses[f'{name}.{key}'] = weight * value
         return losses

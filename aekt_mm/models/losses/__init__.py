@@ -1,10 +1,14 @@
-"""Distillation losses on logits; their files need nothing but torch."""
+"""Distillation losses on logits and on features; their files need nothing but torch."""
 
 from aekt_mm.registry import EXPLICIT_TERMS, MODELS
 
 from .aekt_loss import AEKTLoss
-from .decomposition import decompose
-from .distill_loss import DistillLoss, bernoulli_kl
+from .at_loss import ATLoss
+from .crd_loss import CRDLoss
+from .curriculum_temperature import CurriculumTemperature
+from .decomposition import decompose, nontarget_entropy
+from .dist_loss import DISTLoss
+from .distill_loss import DistillLoss, bernoulli_kl, confidence_ratio
 from .dkd_loss import DKDLoss
 from .explicit_terms import (
     GapWeighted,
@@ -14,24 +18,54 @@ from .explicit_terms import (
     TargetKL,
     TeacherWeighted,
 )
+from .feature_loss import FeatureLoss
+from .fitnet_loss import FitNetLoss
 from .kd_loss import KDLoss
+from .logit_loss import LogitLoss
+from .logit_transforms import LogitStandardization
+from .mlkd_loss import MLKDLoss
+from .nkd_loss import NKDLoss
+from .reviewkd_loss import ReviewKDLoss
+from .rkd_loss import RKDLoss
+from .rld_loss import RLDLoss
+from .ttm_loss import TTMLoss
 
-for loss in (KDLoss, DKDLoss, AEKTLoss):
-    MODELS.register_module(module=loss)
+for part in (
+    *(KDLoss, DKDLoss, AEKTLoss, NKDLoss, DISTLoss, TTMLoss, RLDLoss, MLKDLoss),
+    *(CurriculumTemperature, LogitStandardization),
+    *(FitNetLoss, ATLoss, RKDLoss, CRDLoss, ReviewKDLoss),
+):
+    MODELS.register_module(module=part)
 for term in (RatioWeighted, RatioPull, LogRatio, GapWeighted, TeacherWeighted, TargetKL):
     EXPLICIT_TERMS.register_module(module=term)
 
 __all__ = [
     'AEKTLoss',
+    'ATLoss',
+    'CRDLoss',
+    'CurriculumTemperature',
+    'DISTLoss',
     'DKDLoss',
     'DistillLoss',
+    'FeatureLoss',
+    'FitNetLoss',
     'GapWeighted',
     'KDLoss',
     'LogRatio',
+    'LogitLoss',
+    'LogitStandardization',
+    'MLKDLoss',
+    'NKDLoss',
+    'RKDLoss',
+    'RLDLoss',
     'RatioPull',
     'RatioWeighted',
+    'ReviewKDLoss',
+    'TTMLoss',
     'TargetKL',
     'TeacherWeighted',
     'bernoulli_kl',
+    'confidence_ratio',
     'decompose',
+    'nontarget_entropy',
 ]

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from .decomposition import decompose
-from .distill_loss import DistillLoss, check_range
+from .distill_loss import DistillLoss
 from .explicit_terms import RatioWeighted
+from .logit_loss import check_range
 
 
 class AEKTLoss(DistillLoss):
@@ -21,13 +22,15 @@ class AEKTLoss(DistillLoss):
     by how far it is behind; :math:`d` teaches the distribution over the other classes.
 
     Args:
-        temperature: What both networks' logits are divided by, above 0.
+        temperature: What both networks' logits are divided by: a number above 0, or what learns
+            it, see :class:`~aekt_mm.models.losses.DistillLoss`.
         alpha: Weight of the explicit term, at least 0.
         beta: Weight of the non-target divergence (implicit), at least 0.
         explicit: :math:`E`: a config of the registry ``EXPLICIT_TERMS``, or any function of the
             student's and the teacher's target margins, both (N,), that returns (N,).
         explicit_temperature: What the logits are divided by for the explicit term, above 0. By
             default ``temperature``.
+        transform: See :class:`~aekt_mm.models.losses.LogitLoss`.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -42,18 +45,19 @@ class AEKTLoss(DistillLoss):
 
     def __init__(
         self,
-        temperature: float = 4.0,
+        temperature: float | dict | Callable[[], Tensor] = 4.0,
         alpha: float = 1.0,
         beta: float = 8.0,
         explicit: dict | Callable[[Tensor, Tensor], Tensor] | None = None,
         explicit_temperature: float | None = None,
+        transform: dict | Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        super().__init__(temperature)
-        if explicit_temperature is None:
-            explicit_temperature = temperature
-        self.explicit_temperature = check_range(
-            'explicit_temperature', explicit_temperature, 0, inclusive=False
-        )
+        super().__init__(temperature, transform)
+        if explicit_temperature is not None:
+            explicit_temperature = check_range(
+                'explicit_temperature', explicit_temperature, 0, inclusive=False
+            )
+        self.explicit_temperature = explicit_temperature
         self.alpha = check_range('alpha', alpha, 0)
         self.beta = check_range('beta', beta, 0)
         if explicit is None:
@@ -69,24 +73,24 @@ class AEKTLoss(DistillLoss):
         self, student_margin: Tensor, teacher_margin: Tensor, nontarget_kl: Tensor
     ) -> dict[str, Tensor]:
         """See :meth:`DistillLoss.terms`."""
-        # each part is worth its own temperature squared; both will be multiplied by the other's
-        weight = self.alpha * (self.explicit_temperature / self.temperature) ** 2
         return {
-            'loss_explicit': weight * self.explicit(student_margin, teacher_margin),
+            'loss_explicit': self.alpha * self.explicit(student_margin, teacher_margin),
             'loss_implicit': self.beta * nontarget_kl,
         }
 
-    def decompose(self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> tuple:
-        """See :meth:`DistillLoss.decompose`; margins are those at the explicit temperature."""
-        student_margin, teacher_margin, nontarget_kl = super().decompose(
-            student_logits, teacher_logits, target
-        )
-        if self.explicit_temperature != self.temperature:
-            student_margin, teacher_margin, _ = decompose(
-                student_logits, teacher_logits, target, self.explicit_temperature
-            )
-        return student_margin, teacher_margin, nontarget_kl
+    def of_samples(
+        self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor
+    ) -> dict[str, Tensor]:
+        """See :meth:`LogitLoss.of_samples`."""
+        losses = super().of_samples(student_logits, teacher_logits, target)
+        if self.explicit_temperature is not None:
+            temperature = self.explicit_temperature
+            *margins, _ = decompose(student_logits, teacher_logits, target, temperature)
+            losses['loss_explicit'] = temperature**2 * self.alpha * self.explicit(*margins)
+            losses |= self.statistics(*margins)
+        return losses
 
+    @torch.no_grad()
     def statistics(self, student_margin: Tensor, teacher_margin: Tensor) -> dict[str, Tensor]:
         """See :meth:`DistillLoss.statistics`.
 

@@ -6,7 +6,11 @@ from torch.autograd.function import once_differentiable
 
 
 def decompose(
-    student_logits: Tensor, teacher_logits: Tensor, target: Tensor, temperature: float = 1.0
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    target: Tensor,
+    temperature: float | Tensor = 1.0,
+    teacher_temperature: float | Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Reduce both networks' logits to the three numbers a sample that logit losses are made of.
 
@@ -26,14 +30,17 @@ def decompose(
               \partial z_i = (g_d - g_m) q^S_i - g_d q^T_i \quad (i \ne t).
 
     The computation runs in float32, or wider where the logits are, also under autocast. The
-    teacher gets no gradient, and there is no second derivative.
+    teacher's logits get no gradient, and there is no second derivative. A temperature that is a
+    tensor gets its gradient, through both networks where it is both networks'.
 
     Args:
         student_logits: (N, C), floating point, finite; C of at least 2. With two classes there is
             one non-target class and the divergence is 0.
         teacher_logits: (N, C), floating point, finite.
         target: (N,) int64 class indices in [0, C).
-        temperature: What the logits are divided by, above 0.
+        temperature: What the logits are divided by, above 0; a number, or a tensor that
+            broadcasts with the logits.
+        teacher_temperature: What the teacher's are divided by where it is another.
 
     Returns:
         student_margin, teacher_margin and nontarget_kl, each (N,).
@@ -44,8 +51,38 @@ def decompose(
         >>> torch.allclose(m_s.sigmoid(), student.softmax(1)[:, 0])
         True
     """
+    teacher_temperature = temperature if teacher_temperature is None else teacher_temperature
+    teacher_logits = teacher_logits.detach()
     with torch.autocast(student_logits.device.type, enabled=False):
-        return _Decomposition.apply(student_logits, teacher_logits, target, temperature)
+        if isinstance(temperature, Tensor):
+            student_logits, temperature = student_logits / temperature, 1.0
+        if isinstance(teacher_temperature, Tensor):
+            teacher_logits, teacher_temperature = teacher_logits / teacher_temperature, 1.0
+        return _Decomposition.apply(
+            student_logits, teacher_logits, target, temperature, teacher_temperature
+        )
+
+
+@torch.no_grad()
+def nontarget_entropy(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
+    r"""Return :math:`-\sum_{i \ne t} q_i \log q_i` of the tempered non-target distribution.
+
+    Added to the non-target divergence it makes the cross-entropy of the two distributions.
+
+    Args:
+        logits: (N, C), floating point; C of at least 2.
+        target: (N,) int64.
+        temperature: What the logits are divided by, above 0.
+
+    Returns:
+        (N,), without gradient.
+
+    Examples:
+        >>> nontarget_entropy(torch.tensor([[9., 1., 1.]]), torch.tensor([0])).exp()
+        tensor([2.])
+    """
+    _, shifted, exp, total = _margin(logits, target.unsqueeze(1), temperature)
+    return total.log() - torch.linalg.vecdot(exp, shifted) / total
 
 
 class _Decomposition(torch.autograd.Function):
@@ -56,21 +93,28 @@ class _Decomposition(torch.autograd.Function):
         teacher_logits: Tensor,
         target: Tensor,
         temperature: float,
+        teacher_temperature: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         index = target.unsqueeze(1)
         student_margin, student, student_exp, student_sum = _margin(
             student_logits, index, temperature
         )
         teacher_margin, teacher, teacher_exp, teacher_sum = _margin(
-            teacher_logits, index, temperature
+            teacher_logits, index, teacher_temperature
         )
         # sum of qT log(qT / qS), with q = exp / sum left undivided: log q = shifted - log(sum)
-        cross = torch.linalg.vecdot(teacher_exp, teacher.sub_(student))
+        difference = teacher.sub_(student)
+        cross = torch.linalg.vecdot(teacher_exp, difference)
         nontarget_kl = cross / teacher_sum + student_sum.log() - teacher_sum.log()
 
-        ctx.save_for_backward(student_exp, student_sum, teacher_exp, teacher_sum, index)
-        ctx.temperature, ctx.dtype = temperature, student_logits.dtype
-        ctx.mark_non_differentiable(teacher_margin)
+        saved = [student_exp, student_sum, teacher_exp, teacher_sum, index]
+        if ctx.needs_input_grad[1]:  # by its temperature, which learns
+            saved += [difference, cross / teacher_sum]
+        else:
+            ctx.mark_non_differentiable(teacher_margin)
+        ctx.save_for_backward(*saved)
+        ctx.temperature, ctx.teacher_temperature = temperature, teacher_temperature
+        ctx.dtype = student_logits.dtype
         return student_margin, teacher_margin, nontarget_kl
 
     @staticmethod
@@ -78,15 +122,23 @@ class _Decomposition(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx,
         grad_margin: Tensor,
-        _: Tensor,
+        grad_teacher_margin: Tensor,
         grad_kl: Tensor,
-    ) -> tuple[Tensor, None, None, None]:
-        student_exp, student_sum, teacher_exp, teacher_sum, index = ctx.saved_tensors
+    ) -> tuple[Tensor, Tensor | None, None, None, None]:
+        student_exp, student_sum, teacher_exp, teacher_sum, index, *teacher = ctx.saved_tensors
+        grad_teacher = None
+        if teacher:
+            difference, cross = teacher
+            grad_teacher = (difference - cross.unsqueeze(1)).mul_(grad_kl.unsqueeze(1))
+            grad_teacher.sub_(grad_teacher_margin.unsqueeze(1)).mul_(teacher_exp)
+            grad_teacher.div_(teacher_sum.unsqueeze(1) * ctx.teacher_temperature)
+            grad_at_target = grad_teacher_margin.unsqueeze(1) / ctx.teacher_temperature
+            grad_teacher.scatter_(1, index, grad_at_target)
         grad_margin, grad_kl = grad_margin / ctx.temperature, grad_kl / ctx.temperature
         grad = student_exp * ((grad_kl - grad_margin) / student_sum).unsqueeze(1)
         grad.addcmul_(teacher_exp, (grad_kl / teacher_sum).unsqueeze(1), value=-1)
         grad.scatter_(1, index, grad_margin.unsqueeze(1))
-        return grad.to(ctx.dtype), None, None, None
+        return grad.to(ctx.dtype), grad_teacher, None, None, None
 
 
 def _margin(logits: Tensor, index: Tensor, temperature: float) -> tuple[Tensor, ...]:

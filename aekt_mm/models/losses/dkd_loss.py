@@ -1,8 +1,11 @@
 """Decoupled knowledge distillation."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
-from .distill_loss import DistillLoss, bernoulli_kl, check_range
+from .distill_loss import DistillLoss, bernoulli_kl
+from .logit_loss import check_range
 
 
 class DKDLoss(DistillLoss):
@@ -13,9 +16,11 @@ class DKDLoss(DistillLoss):
     .. math:: \alpha\, KL(Bern(p^T_t) \| Bern(p^S_t)) + \beta\, d
 
     Args:
-        temperature: What both networks' logits are divided by, above 0.
+        temperature: What both networks' logits are divided by: a number above 0, or what learns
+            it, see :class:`~aekt_mm.models.losses.DistillLoss`.
         alpha: Weight of the target class's part (TCKD, explicit), at least 0.
         beta: Weight of the other classes' part (NCKD, implicit), at least 0.
+        transform: See :class:`~aekt_mm.models.losses.LogitLoss`.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -28,8 +33,14 @@ class DKDLoss(DistillLoss):
         ['confidence_ratio', 'loss_explicit', 'loss_implicit']
     """
 
-    def __init__(self, temperature: float = 4.0, alpha: float = 1.0, beta: float = 8.0) -> None:
-        super().__init__(temperature)
+    def __init__(
+        self,
+        temperature: float | dict | Callable[[], Tensor] = 4.0,
+        alpha: float = 1.0,
+        beta: float = 8.0,
+        transform: dict | Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(temperature, transform)
         self.alpha = check_range('alpha', alpha, 0)
         self.beta = check_range('beta', beta, 0)
 

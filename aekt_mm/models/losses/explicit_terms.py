@@ -14,7 +14,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .distill_loss import bernoulli_kl, check_range
+from .distill_loss import bernoulli_kl
+from .logit_loss import check_range
 
 BASES = ('kl', 'log')
 

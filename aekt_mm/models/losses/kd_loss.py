@@ -1,8 +1,11 @@
 """Knowledge distillation as Hinton et al. defined it."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 
-from .distill_loss import DistillLoss, bernoulli_kl, check_range
+from .distill_loss import DistillLoss, bernoulli_kl
+from .logit_loss import check_range
 
 
 class KDLoss(DistillLoss):
@@ -17,8 +20,10 @@ class KDLoss(DistillLoss):
     .. math:: KL(p^T \| p^S) = KL(Bern(p^T_t) \| Bern(p^S_t)) + (1 - p^T_t)\, d
 
     Args:
-        temperature: What both networks' logits are divided by, above 0.
+        temperature: What both networks' logits are divided by: a number above 0, or what learns
+            it, see :class:`~aekt_mm.models.losses.DistillLoss`.
         alpha: Weight of the loss, at least 0.
+        transform: See :class:`~aekt_mm.models.losses.LogitLoss`.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -31,8 +36,13 @@ class KDLoss(DistillLoss):
         {'loss_explicit': tensor(0.), 'loss_implicit': tensor(0.), 'confidence_ratio': tensor(1.)}
     """
 
-    def __init__(self, temperature: float = 4.0, alpha: float = 1.0) -> None:
-        super().__init__(temperature)
+    def __init__(
+        self,
+        temperature: float | dict | Callable[[], Tensor] = 4.0,
+        alpha: float = 1.0,
+        transform: dict | Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(temperature, transform)
         self.alpha = check_range('alpha', alpha, 0)
 
     def terms(

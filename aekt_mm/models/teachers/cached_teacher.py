@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -74,6 +74,17 @@ class CachedTeacher:
             )
         loader.sampler.num_views = self.cache.views
         self.attached = True
+
+    def tap(self, paths: Sequence[str]) -> NoReturn:
+        """Refuse: what was written are logits.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            f'a cached teacher has no features, but {paths[0]!r} is asked for: use the teacher '
+            'itself, or a loss on logits'
+        )
 
     def __call__(self, inputs: Tensor, data_samples: Sequence[DataSample]) -> Tensor:
         """Look up the logits of a batch.

@@ -8,7 +8,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 
 @torch.no_grad()
-def fold_batch_norms(model: nn.Module, images: Tensor) -> int:
+def fold_batch_norms(model: nn.Module, images: Tensor) -> dict[str, str]:
     """Fold every batch norm that reads a convolution's output into it, in place.
 
     Which reads which is seen in a run. Where folding changes what the network computes by more
@@ -19,16 +19,16 @@ def fold_batch_norms(model: nn.Module, images: Tensor) -> int:
         images: A batch that it takes, (N, 3, H, W).
 
     Returns:
-        How many were folded.
+        The names of the convolutions and of the batch norms that were folded into them.
 
     Examples:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
         >>> fold_batch_norms(network, torch.rand(2, 3, 8, 8))
-        1
+        {'0': '1'}
     """
     pairs, expected = _conv_bn_pairs(model, images)
     if not pairs:
-        return 0
+        return {}
     originals = {}
     for conv_name, norm_name in pairs.items():
         conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
@@ -38,8 +38,8 @@ def fold_batch_norms(model: nn.Module, images: Tensor) -> int:
     if not torch.allclose(model(images), expected, rtol=1e-3, atol=1e-3 * expected.abs().max()):
         for name, module in originals.items():
             _replace(model, name, module)
-        return 0
-    return len(pairs)
+        return {}
+    return pairs
 
 
 def _conv_bn_pairs(model: nn.Module, images: Tensor) -> tuple[dict[str, str], Tensor]:

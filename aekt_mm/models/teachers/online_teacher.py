@@ -1,5 +1,6 @@
 """A teacher that runs beside the student."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from aekt_mm.structures import SWAPPED, data_order, input_order
 
 from ..classifiers import build_classifier, num_classes, trained_order, trial_images
 from ..data_preprocessors import BatchPreprocessor
+from ..taps import FeatureTaps
 from ..weights import load_weights
 from .folding import fold_batch_norms
 
@@ -87,6 +89,8 @@ class OnlineTeacher(nn.Module):
         self.register_buffer('shift', None)
         self.swap_channels = False
         self.unsure = False
+        self.folded: dict[str, str] = {}
+        self.tapped = False
         self.requires_grad_(False)
         self.eval()
         if self.model is not model:  # it is ours to change
@@ -100,7 +104,7 @@ class OnlineTeacher(nn.Module):
             images = trial_images(self.model)
         except ValueError:
             return
-        fold_batch_norms(self.model, images)
+        self.folded = fold_batch_norms(self.model, images)
         self.requires_grad_(False)
 
     def adapt_to(self, student_preprocessor: Any, student_order: str = 'RGB') -> None:
@@ -151,6 +155,25 @@ class OnlineTeacher(nn.Module):
             level=30,
         )
 
+    def tap(self, paths: Sequence[str]) -> FeatureTaps:
+        """Let modules of the network be seen, see :class:`~aekt_mm.models.taps.FeatureTaps`.
+
+        Args:
+            paths: In ``model``.
+
+        Raises:
+            ValueError: If there is no such module, or a convolution's output is asked for that is
+                not computed any more, since the batch norm after it is folded into it.
+        """
+        for path in paths:
+            if path in self.folded:
+                raise ValueError(
+                    f"the teacher's {path!r} has the batch norm {self.folded[path]!r} folded into "
+                    f'it: name {self.folded[path]!r}, whose output is what it was'
+                )
+        self.tapped = True
+        return FeatureTaps(self.model, paths, 'teacher')
+
     def train(self, mode: bool = True) -> 'OnlineTeacher':
         """Stay in evaluation mode."""
         return super().train(False)
@@ -173,8 +196,10 @@ class OnlineTeacher(nn.Module):
         """
         if self.unsure:
             self._say_what_is_supposed()
-        # dynamo's guards fail on what it makes of plain numbers in inference mode (torch 2.14)
-        with torch.no_grad() if torch.compiler.is_compiling() else torch.inference_mode():
+        # dynamo's guards fail on what it makes of plain numbers in inference mode (torch 2.14), and
+        # features made in it could not be saved for backward
+        plain = self.tapped or torch.compiler.is_compiling()
+        with torch.no_grad() if plain else torch.inference_mode():
             images = inputs.flip(1) if self.swap_channels else inputs
             if self.scale is not None:
                 images = torch.addcmul(self.shift, images, self.scale)

@@ -72,3 +72,19 @@ def test_plain_classifiers_pass(digits_recipe):
     cfg.train_dataloader.batch_size = 898
     build_runner(cfg).train()
     assert Path(cfg.work_dir, 'epoch_2.pth').exists()
+
+
+def test_a_curriculum_that_nothing_tells_the_epoch(digits_recipe):
+    cfg = digits_recipe
+    cfg.model.losses.aekt.temperature = dict(type='CurriculumTemperature', epochs=4)
+    cfg.custom_hooks = []
+    with pytest.raises(ValueError, match=r'CurriculumTemperature follows .*LossEpochHook'):
+        build_runner(cfg).train()
+
+    cfg.custom_hooks = [dict(type='LossEpochHook')]
+    cfg.experiment_name += '_told'
+    cfg.train_dataloader.batch_size = 898
+    runner = build_runner(cfg)
+    runner.train()
+    assert runner.model.losses.aekt.temperature.strength.item() == pytest.approx(0.5)
+    assert runner.message_hub.get_scalar('train/aekt.temperature').current() > 1

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from aekt_mm.models.losses import AEKTLoss, DistillLoss, DKDLoss, KDLoss, TargetKL
+from aekt_mm.models.losses import (
+    AEKTLoss,
+    DistillLoss,
+    DKDLoss,
+    KDLoss,
+    TargetKL,
+    bernoulli_kl,
+)
 from aekt_mm.registry import EXPLICIT_TERMS, MODELS, build
 
 LOSSES = {
@@ -276,3 +283,19 @@ def test_no_step_waits_for_the_device(name, soft_target, monkeypatch):
         loss(torch.zeros(12, 7), torch.zeros(12, 7), soft(2))
     total(loss(student, teacher, target)).backward()
     assert student.grad.shape == (12, 7)
+
+
+def test_bernoulli_kl_has_the_gradients_of_its_value():
+    margins = [
+        torch.linspace(-3, 3, 7, dtype=torch.float64).roll(k).requires_grad_() for k in (0, 2)
+    ]
+    assert torch.autograd.gradcheck(bernoulli_kl, margins)
+
+
+def test_the_pull_is_exact_where_both_networks_are_sure():
+    student, teacher = torch.tensor([10.0], requires_grad=True), torch.tensor([20.0])
+    bernoulli_kl(student, teacher).backward()
+    expected = torch.tensor([10.0], dtype=torch.float64).sigmoid() - torch.sigmoid(
+        torch.tensor([20.0], dtype=torch.float64)
+    )
+    torch.testing.assert_close(student.grad.double(), expected, rtol=1e-5, atol=0)

@@ -7,7 +7,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from aekt_mm.datasets import Digits, ViewSampler, whole_batch
-from aekt_mm.models import BatchPreprocessor
+from aekt_mm.models import BatchPreprocessor, LogitDistiller
 from aekt_mm.models.teachers import CachedTeacher, LogitCache, data_identity, teacher_identity
 from aekt_mm.registry import MODELS
 
@@ -146,3 +146,15 @@ def test_data_without_views_is_refused(cache):
 def test_unattached_is_refused(cache):
     with pytest.raises(RuntimeError, match='DistillCheckHook'):
         CachedTeacher(cache)(torch.zeros(1), [DataSample()])
+
+
+def test_it_has_no_features(cache):
+    features = dict(hint=dict(student='backbone', teacher='backbone', loss=dict(type='FitNetLoss')))
+    student = dict(
+        type='ImageClassifier',
+        backbone=dict(type='CIFARResNet', depth=8),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=10, in_channels=64),
+    )
+    with pytest.raises(ValueError, match="a cached teacher has no features, but 'backbone' is"):
+        LogitDistiller(student, CachedTeacher(cache), features=features)

@@ -1,0 +1,83 @@
+"""What the losses on features share."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .logit_loss import check_range
+
+#: One tapped feature (N, ...), or several where a loss compares several.
+Features = Tensor | Sequence[Tensor]
+#: Their shapes without N.
+Shapes = tuple[int, ...] | Sequence[tuple[int, ...]]
+
+
+class FeatureLoss(nn.Module):
+    """Base of the losses on features of student and teacher.
+
+    A subclass defines :meth:`compare`, and where the student's features have to be projected first
+    :meth:`build_projection` and :meth:`project`. What is compared is float32, or wider where the
+    features are, also under autocast; projections run as the networks do.
+
+    Args:
+        weight: Weight of the loss, at least 0.
+
+    Raises:
+        ValueError: If the weight is out of its range.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = check_range('weight', weight, 0)
+
+    def build_projection(self, student_shape: Shapes, teacher_shape: Shapes) -> None:
+        """Make what projects features of these shapes; the distiller calls it once.
+
+        Args:
+            student_shape: Without the batch, as (C, H, W) or (C,); a list of such for several.
+            teacher_shape: The teacher's.
+        """
+
+    def project(self, student: Features, teacher: Features) -> tuple[Features, Features]:
+        """Bring the features to where they are compared; as they are, here."""
+        return student, teacher
+
+    def compare(self, student: Features, teacher: Features) -> Tensor:
+        """Return the loss of a batch, a scalar, from projected features."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        student: Features,
+        teacher: Features,
+        target: Tensor | None = None,
+        sample_idx: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the loss of a batch.
+
+        Args:
+            student: A feature (N, ...), or a list of them.
+            teacher: The teacher's, without gradient.
+            target: As for a :class:`~aekt_mm.models.losses.LogitLoss`, for losses that need it.
+            sample_idx: Which samples of the dataset they are, (N,) int64, for losses that need it.
+
+        Returns:
+            ``loss``, a scalar.
+        """
+        student, teacher = self.project(student, teacher)
+        with no_autocast(student):
+            return {'loss': self.weight * self.compare(widened(student), widened(teacher))}
+
+
+def no_autocast(features: Features) -> torch.autocast:
+    """Return a context in which the features are computed with as they are."""
+    first = features if isinstance(features, Tensor) else features[0]
+    return torch.autocast(first.device.type, enabled=False)
+
+
+def widened(features: Features) -> Features:
+    """Return features in float32, or as they are where they are wider."""
+    if isinstance(features, Tensor):
+        return features.to(torch.promote_types(features.dtype, torch.float32))
+    return [widened(feature) for feature in features]

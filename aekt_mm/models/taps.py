@@ -1,0 +1,125 @@
+"""See inside a network: the outputs of its modules by path."""
+
+import difflib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+#: After a path: what goes into the module instead of what comes out of it.
+INPUT = ':input'
+
+
+class FeatureTaps:
+    """What modules of a network put out in one forward pass.
+
+    A path is a module's name within the network (``backbone.layer3``); ``-1`` in it is the last of
+    the modules that lie there (``backbone.layer3.-1.relu``), and ``:input`` after it means what
+    goes into the module: the input of a block's last ReLU is its pre-activation. A module that
+    runs several times counts with its last. Nothing is kept but between :meth:`watch` and
+    :meth:`take`.
+
+    Args:
+        network: Of mmpretrain, timm, torchvision or one's own.
+        paths: In it.
+        whose: What to call the network in messages.
+
+    Raises:
+        ValueError: If there is no such module; the message names those that come near.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+        >>> taps = FeatureTaps(network, ['0', '-1:input'])
+        >>> features = taps.measure(network, torch.rand(5, 3))
+        >>> {path: tuple(feature.shape) for path, feature in features.items()}
+        {'0': (5, 4), '-1:input': (5, 4)}
+    """
+
+    def __init__(self, network: nn.Module, paths: Sequence[str], whose: str = 'network') -> None:
+        self.whose = whose
+        self.paths = list(dict.fromkeys(paths))
+        self.features: dict[str, Tensor] | None = None
+        self._cloned: set[str] = set()
+        self._versions: dict[str, int] | None = None
+        for path in self.paths:
+            module = _find(network, path.removesuffix(INPUT), whose)
+            if path.endswith(INPUT):
+                module.register_forward_pre_hook(partial(self._see, path))
+            else:
+                module.register_forward_hook(partial(self._see, path))
+
+    def _see(self, path: str, module: nn.Module, inputs: tuple, output: Any = None) -> None:
+        if self.features is None:
+            return
+        feature = _tensor(inputs if path.endswith(INPUT) else output, path, self.whose)
+        self.features[path] = feature.clone() if path in self._cloned else feature
+        if self._versions is not None:
+            self._versions[path] = self.features[path]._version
+
+    def watch(self) -> None:
+        """Keep what the modules give from now on."""
+        self.features = {}
+
+    def take(self) -> dict[str, Tensor]:
+        """Return what they gave since, and keep nothing any longer.
+
+        Raises:
+            RuntimeError: If a module was not run.
+        """
+        features, self.features = self.features, None
+        missing = [path for path in self.paths if path not in features]
+        if missing:
+            raise RuntimeError(f'the {self.whose} did not run its module {missing[0]!r}')
+        return features
+
+    @torch.no_grad()
+    def measure(self, network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+        """Run the network as in evaluation and return its features.
+
+        What another module changes in place afterwards (a batch norm's output before an in-place
+        ReLU) is found out here, and copied from now on.
+        """
+        training = network.training
+        network.eval()
+        try:
+            while True:
+                self._versions = {}
+                self.watch()
+                network(inputs)
+                features = self.take()
+                changed = {p for p, f in features.items() if f._version != self._versions[p]}
+                if not changed:
+                    return features
+                self._cloned |= changed
+        finally:
+            self._versions = None
+            network.train(training)
+
+
+def _find(network: nn.Module, path: str, whose: str) -> nn.Module:
+    module = network
+    for part in path.split('.'):
+        children = dict(module.named_children())
+        if part == '-1' and children:
+            part = list(children)[-1]
+        if part not in children:
+            known = [name for name, _ in network.named_modules() if name]
+            close = difflib.get_close_matches(path, known, n=3, cutoff=0.4)
+            hint = f'near it are {", ".join(close)}' if close else f'it has {", ".join(known[:9])}'
+            raise ValueError(f'the {whose} has no module {path!r}: {hint}')
+        module = children[part]
+    return module
+
+
+def _tensor(output: Any, path: str, whose: str) -> Tensor:
+    """Return the one tensor of an output; backbones and necks put it into a tuple."""
+    if isinstance(output, list | tuple) and len(output) == 1:
+        output = output[0]
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"a tapped module must give one tensor, but the {whose}'s {path!r} gives "
+            f'{type(output).__name__}'
+        )
+    return output

@@ -1,0 +1,11 @@
+# Tian et al., 2020: of the pooled features, with the constants of its code.
+model = dict(
+    type='LogitDistiller',
+    features=dict(
+        crd=dict(
+            student='neck',
+            teacher='neck',
+            loss=dict(type='CRDLoss', num_samples=50000, weight=0.8, negatives=16384),
+        )
+    ),
+)

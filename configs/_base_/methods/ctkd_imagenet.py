@@ -1,0 +1,7 @@
+# as in CTKD's ImageNet script, which trains for 120 epochs
+_base_ = './ctkd.py'
+
+model = dict(
+    student=dict(head=dict(loss=dict(loss_weight=1.0))),
+    losses=dict(kd=dict(alpha=1.0, temperature=dict(epochs=5))),
+)
