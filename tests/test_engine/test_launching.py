@@ -184,3 +184,17 @@ def test_a_compiled_run_learns_the_same(digits_recipe):
     assert 1 <= counters['stats']['unique_graphs'] <= 12, counters['stats']  # else 17
     for (name, expected), value in zip(weights[0].items(), weights[1].values()):
         torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_images_from_prepared_sets(tmp_path):
+    recipe = ROOT / 'configs/vanilla/vanilla_r18_imagenet.py'
+    with pytest.raises(FileNotFoundError, match='the prepared set train was looked for in'):
+        parse(recipe, '--prepared', str(tmp_path))
+    for name in ('train', 'val'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'manifest.json').touch()
+    cfg = parse(recipe, '--prepared', str(tmp_path))
+    assert cfg.train_dataloader.dataset.dataset.type == 'aekt_mm.PreparedImages'
+    assert cfg.val_dataloader.dataset.data_root == str(tmp_path / 'val')
+    check_files(cfg, 'train_dataloader', 'val_dataloader')
+    assert parse(recipe).val_dataloader.dataset.type == 'ImageNet'
