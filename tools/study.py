@@ -37,7 +37,7 @@ def main() -> None:
             work_dir = args.work_dir or Path('work_dirs/studies') / study.path.stem
             failed = run_study(study, Path(__file__).parent, work_dir)
         print(markdown(study, read_results(study)), end='')
-    except (FileNotFoundError, ValueError, RuntimeError) as error:
+    except (FileNotFoundError, ValueError) as error:
         sys.exit(f'study: {error}')
     if failed:
         sys.exit(f'study: {len(failed)} trials failed: {", ".join(failed)}')

@@ -41,6 +41,7 @@ COLLECTIONS = {
 DATASETS = {
     'cifar100': 'CIFAR-100',
     'digits': 'Digits',
+    'fashionmnist': 'Fashion-MNIST',
     'food101': 'Food-101',
     'imagenet': 'ImageNet-1k',
     'tinyimagenet': 'Tiny ImageNet',

@@ -1,5 +1,6 @@
 """Running the trials of a study on Ray Tune: on the cores of one machine, or on a cluster."""
 
+import copy
 import ctypes
 import json
 import logging
@@ -21,12 +22,13 @@ from ray import tune
 import aekt_mm
 from aekt_mm.engine.launching import check_options, hold_out, use_cached_teacher
 from aekt_mm.engine.predicting import student_logits, teacher_logits
+from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.evaluation import measure
 from aekt_mm.models.teachers import teacher_identity
 
 from .study import MEASURES, Study, Trial, add_result, missing
 
-VIEW_SEED = 0  # trials of all seeds see the same views, so that they can share a teacher's cache
+VIEW_SEED = 0  # where trials of all seeds share a teacher's cache
 
 
 def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
@@ -37,15 +39,15 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
 
     Args:
         study: What to run.
-        tools: The folder of ``train.py`` and ``cache_teacher.py``.
+        tools: The folder of ``train.py``.
         work_dir: Where trials keep logs and checkpoints; on a cluster all machines share it.
 
     Returns:
         The names of the trials that failed.
 
     Raises:
-        ValueError: If an option of the study is not in a recipe.
-        RuntimeError: If the teacher could not be run.
+        ValueError: If an option of the study is not in a recipe, or the folder of the cached
+            teacher has another's logits.
     """
     work_dir = work_dir.resolve()
     trials = missing(study)
@@ -54,8 +56,10 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     if not trials:
         return []
     for trial in trials:
-        write_config(study, trial, work_dir)
-    teacher = _prepare_teacher(study, tools, work_dir)
+        config = work_dir / trial.name / 'trial.py'
+        config.parent.mkdir(parents=True, exist_ok=True)
+        trial_config(study, trial).dump(config)
+    teacher = _prepare_teacher(study, work_dir)
 
     report = _Report(study, trials)
     os.environ['RAY_CHDIR_TO_TRIAL_DIR'] = '0'
@@ -89,11 +93,14 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     return report.failed
 
 
-def write_config(study: Study, trial: Trial, work_dir: Path) -> Config:
-    """Write the config that a trial is a run of into its work directory, and return it.
+def trial_config(study: Study, trial: Trial) -> Config:
+    """Return the config that a trial is a run of.
 
     It is the recipe with the trial's options and seed, the study's held-out part in place of the
-    test set, and its cached teacher.
+    test set, and its cached teacher, for whose sake all seeds then see the same views.
+
+    Raises:
+        ValueError: If an option is not in the recipe; the message names the arm.
     """
     cfg = Config.fromfile(trial.recipe)
     try:
@@ -108,36 +115,28 @@ def write_config(study: Study, trial: Trial, work_dir: Path) -> Config:
         }
     )
     cfg.setdefault('randomness', {})['seed'] = trial.seed
-    if cfg.train_dataloader.sampler.type in ('ViewSampler', 'aekt_mm.ViewSampler'):
-        cfg.train_dataloader.sampler.view_seed = VIEW_SEED
     if study.hold_out is not None:
         hold_out(cfg, study.hold_out)
-    if study.cached_teacher is not None and 'teacher' in cfg.model:
-        use_cached_teacher(cfg, study.cached_teacher['folder'])
-    path = work_dir / trial.name / 'trial.py'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cfg.dump(path)
+    if study.cached_teacher is not None:
+        cfg.train_dataloader.sampler.view_seed = VIEW_SEED
+        if 'teacher' in cfg.model:
+            use_cached_teacher(cfg, study.cached_teacher['folder'])
     return cfg
 
 
-def _prepare_teacher(study: Study, tools: Path, work_dir: Path) -> Path | None:
+def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
     """Cache the teacher where the study asks for it; return the file of its validation logits."""
-    distilling = [trial for trial in study.trials if _teacher(write_config(study, trial, work_dir))]
-    if not distilling:
+    configs = (trial_config(study, trial) for trial in study.trials)
+    cfg = next((cfg for cfg in configs if 'teacher' in cfg.model), None)
+    if cfg is None:
         return None
-    cfg = write_config(study, distilling[0], work_dir)
-    cfg.model.teacher = _teacher(cfg)
+    cfg.model.teacher = cfg.model.teacher.get('online', cfg.model.teacher)
     cached = study.cached_teacher
     if cached is not None:
-        recipe = work_dir / 'teacher' / 'recipe.py'
-        recipe.parent.mkdir(parents=True, exist_ok=True)
-        cfg.dump(recipe)
-        options = ['--views', str(cached['views']), '--format', cached.get('format', 'float32')]
-        command = [sys.executable, tools / 'cache_teacher.py', recipe, cached['folder'], *options]
-        command += ['--work-dir', recipe.parent / 'work']
-        environment = {**os.environ, 'PYTHONPATH': _python_path()}
-        if subprocess.run(list(map(str, command)), env=environment).returncode:
-            raise RuntimeError(f'{study.path}: the teacher could not be cached, see above')
+        online = copy.deepcopy(cfg)
+        online.work_dir = str(work_dir / 'teacher')
+        form = cached.get('format', 'float32')
+        cache_teacher(online, Path(cached['folder']), cached['views'], form, k=10)
     # what agreement is measured with, once for all trials
     identity = json.dumps([teacher_identity(cfg.model.teacher), study.hold_out], sort_keys=True)
     path = work_dir / 'teacher_logits.npz'
@@ -146,11 +145,6 @@ def _prepare_teacher(study: Study, tools: Path, work_dir: Path) -> Path | None:
         np.savez(partial_path, logits=teacher_logits(cfg).numpy(), identity=identity)
         partial_path.replace(path)
     return path
-
-
-def _teacher(cfg: Config) -> dict | None:
-    teacher = cfg.model.get('teacher')
-    return teacher.get('online', teacher) if teacher else None
 
 
 def _python_path() -> str:

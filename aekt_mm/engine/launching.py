@@ -38,6 +38,7 @@ RUNNER_OPTIONS = (
 #: Where the data come from that recipes look for in a folder of this name.
 DATA_SOURCES = {
     'cifar100': 'https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz',
+    'fashion-mnist': 'https://github.com/zalandoresearch/fashion-mnist (data/fashion)',
     'food-101': 'https://data.vision.ee.ethz.ch/cvl/food-101.tar.gz',
     'imagenet': 'https://image-net.org/download-images (as {train,val}/CLASS/IMAGE.JPEG)',
     'tiny-imagenet-200': 'http://cs231n.stanford.edu/tiny-imagenet-200.zip',
