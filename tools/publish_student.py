@@ -19,9 +19,12 @@ def main() -> None:
     parser.add_argument('config', help='the recipe that was trained')
     parser.add_argument('checkpoint', help='what the training saved, work_dirs/.../epoch_N.pth')
     parser.add_argument('folder', help='where to write the student')
+    parser.add_argument(
+        '--safetensors', action='store_true', help='write the weights as student.safetensors too'
+    )
     args = parser.parse_args()
     try:
-        written = publish_student(args.config, args.checkpoint, args.folder)
+        written = publish_student(args.config, args.checkpoint, args.folder, args.safetensors)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'publish_student: {error}')
     print(*written, sep='\n')

@@ -2,19 +2,20 @@
 
 import inspect
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import Tensor, nn
+from torch import nn
 
+from aekt_mm.files import replace_file, replace_text
 from aekt_mm.models import backbones
-from aekt_mm.models.checkpoints import load_restricted
+from aekt_mm.models.checkpoints import load_restricted, save_weights
 from aekt_mm.models.classifiers import num_classes, output_layers, read_classifier, trial_images
 from aekt_mm.models.distillers import LogitDistiller
+from aekt_mm.models.weights import load_own_weights
 from aekt_mm.registry import MODELS, SCOPE, build
 
 #: At the head of a published config whose backbone's definition lies beside it.
@@ -26,7 +27,9 @@ custom_imports = dict(imports=[{module!r}], allow_failed_imports=False)
 """
 
 
-def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Path) -> list[Path]:
+def publish_student(
+    config: str | Path, checkpoint: str | Path, folder: str | Path, safetensors: bool = False
+) -> list[Path]:
     """Write the student of a training run so that plain mmpretrain loads it.
 
     The connector is dropped, or folded into the student's last linear layer; the prediction is
@@ -37,6 +40,8 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
         checkpoint: What the run saved.
         folder: Where to write ``student.py`` and ``student.pth``, and the definition of the
             backbone where mmpretrain has none.
+        safetensors: Whether to write the weights as ``student.safetensors`` too, for what is not
+            MMEngine.
 
     Returns:
         The files written.
@@ -57,7 +62,7 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
     if isinstance(cfg.model.get('student'), str):
         cfg.model.student = read_classifier(cfg.model.student)
     model = build(MODELS, cfg.model).eval()
-    _load_all(model, state, checkpoint)
+    load_own_weights(model, state, checkpoint)
     student = model.student if isinstance(model, LogitDistiller) else model
     if isinstance(model, LogitDistiller):
         _fold_connector(model)
@@ -67,22 +72,15 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
     text, definition = _plain_config(cfg, student)
     meta = {'dataset_meta': saved.get('meta', {}).get('dataset_meta', {})}
     written = [folder / 'student.pth', folder / 'student.py']
-    _replace(
-        written[0],
-        lambda path: torch.save({'meta': meta, 'state_dict': student.state_dict()}, path),
-    )
-    _replace(written[1], lambda path: path.write_text(text, encoding='utf-8'))
+    save_weights(student.state_dict(), written[0], meta=meta)
+    replace_text(written[1], text)
     if definition is not None:
         written.append(folder / definition.name)
-        _replace(written[2], lambda path: shutil.copyfile(definition, path))
+        replace_file(written[2], lambda path: shutil.copyfile(definition, path))
+    if safetensors:
+        written.append(folder / 'student.safetensors')
+        save_weights(student.state_dict(), written[-1])
     return written
-
-
-def _load_all(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f'{source} is not a checkpoint of this recipe: {error}') from error
 
 
 @torch.no_grad()
@@ -145,10 +143,3 @@ def _unscoped(part: Any) -> Any:
     if isinstance(part, list | tuple):
         return type(part)(map(_unscoped, part))
     return part.removeprefix(f'{SCOPE}.') if isinstance(part, str) else part
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name first, so that a kill leaves no half of it."""
-    partial = path.with_name(f'.{path.name}.partial')
-    write(partial)
-    partial.replace(path)

@@ -29,7 +29,7 @@ def work_dir(tmp_path):
 
 
 def save(path, seconds, **content):
-    torch.save({'state_dict': {'weight': torch.zeros(1000)}, **content}, path)
+    torch.save({'state_dict': {'weight': torch.zeros(1000)}, 'meta': {}, **content}, path)
     os.utime(path, (seconds, seconds))
 
 

@@ -14,6 +14,7 @@ from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import nn
 
 from aekt_mm.engine.publishing import publish_student
+from aekt_mm.models.checkpoints import load_restricted
 from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import BatchSample
@@ -258,3 +259,14 @@ def test_publishes_again_where_a_published_student_was_loaded(tmp_path, monkeypa
         MMPRETRAIN_MODELS.register_module(module=original, force=True)
     assert [path.name for path in again] == [path.name for path in first]
     assert again[1].read_text() == first[1].read_text()
+
+
+def test_weights_in_safetensors(tmp_path):
+    write_recipe(tmp_path, small_student(), dict(type='TaskSerializationFC'))
+    folder = tmp_path / 'student'
+    files = publish_student(tmp_path / 'recipe.py', tmp_path / 'epoch_1.pth', folder, True)
+    assert files[-1] == folder / 'student.safetensors'
+    expected = load_restricted(folder / 'student.pth')['state_dict']
+    found = load_restricted(files[-1])['state_dict']
+    assert found.keys() == expected.keys()
+    assert all(value.equal(found[name]) for name, value in expected.items())
