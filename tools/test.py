@@ -14,6 +14,7 @@ import mmengine
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
+from aekt_mm.engine.interruption import die_with_launcher
 from aekt_mm.engine.launching import (
     add_shared_arguments,
     build_runner,
@@ -45,6 +46,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    die_with_launcher(args.launcher)
     if args.out and args.out.suffix not in OUT_FORMATS[args.out_item]:
         formats = ' or '.join(OUT_FORMATS[args.out_item])
         sys.exit(f'test: --out {args.out}: --out-item {args.out_item} is written as {formats}')

@@ -10,6 +10,7 @@ import sys
 
 from mmengine.config import Config
 
+from aekt_mm.engine.interruption import StopHook, die_with_launcher, locked, resume_command
 from aekt_mm.engine.launching import (
     add_shared_arguments,
     build_runner,
@@ -52,13 +53,21 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    die_with_launcher(args.launcher)
+    stop = StopHook(resume_command(args.launcher))
     try:
         cfg = load_config(args)
         configure(cfg, args)
         check_files(cfg, 'train_dataloader', 'val_dataloader')
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'train: {error}')
-    build_runner(cfg).train()
+    try:
+        with stop.listening(), locked(cfg.work_dir, args.launcher):
+            runner = build_runner(cfg)
+            runner.register_hook(stop)
+            runner.train()
+    except BlockingIOError as error:
+        sys.exit(f'train: {error}')
 
 
 def configure(cfg: Config, args: argparse.Namespace) -> None:

@@ -16,6 +16,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from aekt_mm.registry import SCOPE
+
 from .checkpoints import latest_whole_checkpoint, use_restricted_loading, write_whole_files
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -160,6 +162,8 @@ def _relative(path: Path) -> Path:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, with checkpoints read safely and gloo where there is no GPU.
 
+    Where training goes by epochs, it can go on in the middle of one.
+
     MMEngine takes a GPU for granted in two places of a distributed start: it sets a CUDA device
     before the process group exists, and wraps the model for one. On a CPU both are done here.
     """
@@ -168,6 +172,9 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('compile'):
         # MMEngine compiles the whole step; the optimizer's part anew for every learning rate
         OptimWrapper.update_params = torch.compiler.disable(OptimWrapper.update_params)
+    if (cfg.get('train_cfg') or {}).get('by_epoch'):
+        loop = {key: value for key, value in cfg.train_cfg.items() if key != 'by_epoch'}
+        cfg.train_cfg = dict(type='ResumableEpochLoop', _scope_=SCOPE, **loop)
     launcher = cfg.get('launcher', 'none')
     if launcher != 'none' and not torch.cuda.is_available():
         _init_gloo(launcher)
