@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from torch import Tensor, nn
 
 from aekt_mm.files import replace_file
 from aekt_mm.models.checkpoints import load_restricted, save_weights
 from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.models.weights import STATE_KEYS, load_own_weights
+
+from .launching import read_config
 
 #: Where each framework keeps the weights in a checkpoint; None: the checkpoint is the weights.
 KEPT_UNDER = {
@@ -70,7 +71,7 @@ def convert(config: str | Path, source: str | Path, target: str | Path, to: str)
         FileNotFoundError: If the config or the checkpoint is not there.
         ValueError: If the checkpoint does not fit the network, or the framework does not have it.
     """
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     network, _ = build_classifier(cfg.model.get('student', cfg.model))
     backbone = type(network.backbone).__name__
     peers, _ = PEERS.get(backbone, ((), {}))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
@@ -18,7 +18,14 @@ from mmengine.runner import Runner
 
 from aekt_mm.registry import SCOPE
 
-from .checkpoints import latest_whole_checkpoint, use_restricted_loading, write_whole_files
+from .checkpoints import (
+    check_resumable,
+    latest_whole_checkpoint,
+    use_restricted_loading,
+    write_whole_files,
+)
+from .command_line import Options, add_traceback_argument
+from .config_check import explain
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -51,11 +58,12 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         metavar='KEY=VALUE',
         help='override settings of the config, as in model.losses.aekt.beta=2.0; lists as "[a,b]"',
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
+    add_traceback_argument(parser)
     # torch.distributed.launch passes it; torchrun sets the environment variable instead
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -68,22 +76,75 @@ def load_config(args: argparse.Namespace) -> Config:
         ValueError: If an option of ``--cfg-options`` is not in the config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'there is no config {args.config}')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
+    if not isinstance(cfg.get('model'), dict):
+        raise ValueError(f'the config {args.config} has no model: is it a recipe?')
     if args.cfg_options is not None:
         check_options(cfg, args.cfg_options)
+        before = (cfg.get('train_cfg') or {}).get('max_epochs')
         cfg.merge_from_dict(args.cfg_options)
+        if type(args.cfg_options.get('train_cfg.max_epochs')) is int:
+            _lengthen(cfg, before, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if cfg.get(loader) is not None:
+        if isinstance(cfg.get(loader), dict):
             # the defaults of mmpretrain's tools, where they are possible
             cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
             cfg[loader].setdefault('persistent_workers', bool(cfg[loader].get('num_workers')))
             pin = cfg[loader].get('pin_memory', True) and torch.cuda.is_available()
             cfg[loader].pin_memory = pin and not args.no_pin_memory
     return cfg
+
+
+def read_config(path: str | Path) -> Config:
+    """Read a config file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it can't be read, or defines nothing.
+    """
+    if not Path(path).is_file():
+        is_folder = ': it is a folder' if Path(path).is_dir() else ''
+        raise FileNotFoundError(f'there is no config {path}{is_folder}')
+    _check_bases(Path(path), ())
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is code, which may raise anything
+        if isinstance(error, AttributeError) and Path(path).suffix != '.py':
+            raise ValueError(f'the config {path} is no dict of settings') from error
+        said = explain(error).removesuffix(' (--traceback shows where)')
+        kind = type(error).__name__
+        said = said if said.startswith(kind) or isinstance(error, OSError) else f'{kind}: {said}'
+        raise ValueError(f'the config {path} can not be read: {said}') from error
+    if not len(cfg):
+        raise ValueError(f'the config {path} is empty')
+    return cfg
+
+
+def _check_bases(path: Path, heirs: tuple[Path, ...]) -> None:
+    """Refuse a config that is its own base, which MMEngine follows until the stack is full."""
+    chain = (*heirs, path.resolve())
+    if path.resolve() in heirs:
+        names = ' → '.join(file.name for file in chain)
+        raise ValueError(f'the config {heirs[0].name} inherits from itself: {names}')
+    try:
+        bases = Config._get_base_files(str(path))
+    except Exception:  # reading it says what is wrong
+        return
+    for base in bases:
+        if '::' not in base:
+            _check_bases(path.parent / base, chain)
+
+
+def _lengthen(cfg: Config, before: int | None, options: dict) -> None:
+    """Let schedules that ended with the run end with it still."""
+    schedules = cfg.get('param_scheduler') or []
+    for schedule in [schedules] if isinstance(schedules, dict) else schedules:
+        for option in ('total_steps', 'T_max', 'end'):
+            given = any(name.split('.')[-1] == option for name in options)
+            if schedule.get(option) == before and before is not None and not given:
+                schedule[option] = cfg.train_cfg.max_epochs
 
 
 def check_options(cfg: Config, options: dict) -> None:
@@ -97,6 +158,8 @@ def check_options(cfg: Config, options: dict) -> None:
         ValueError: Naming the option and what comes closest to it.
     """
     for option in options:
+        if option == 'launcher':
+            raise ValueError('--cfg-options launcher: set it with --launcher')
         parts = option.split('.')
         place = cfg._cfg_dict
         for depth, part in enumerate(parts):
@@ -139,6 +202,8 @@ def check_files(cfg: Config, *loaders: str) -> None:
                 f'{place}.data_root'
             )
     checkpoint = (cfg.model.get('teacher') or {}).get('checkpoint')
+    if not isinstance(checkpoint, str | Path | None):
+        raise ValueError(f'model.teacher.checkpoint must be a path or URL, but is {checkpoint!r}')
     if _missing(checkpoint, Path.is_file):
         recipe = f'{Path(checkpoint).parent.name}.py'
         known = next(Path(cfg.filename).resolve().parents[1].glob(f'*/{recipe}'), None)
@@ -216,7 +281,9 @@ def resume_point(cfg: Config, resume: str | None) -> None:
     if resume is None:
         return
     point = latest_whole_checkpoint(cfg.work_dir) if resume == 'auto' else resume
-    if point is None:
+    if point is not None:
+        check_resumable(point)
+    else:
         print_log(f'{cfg.work_dir} has nothing to resume from: the run starts anew', 'current')
     cfg.resume = point is not None
     cfg.load_from = point or cfg.get('load_from')

@@ -18,6 +18,8 @@ from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.models.weights import load_own_weights
 from aekt_mm.registry import MODELS, SCOPE, build
 
+from .launching import read_config
+
 #: At the head of a published config whose backbone's definition lies beside it.
 IMPORT_BACKBONE = """\
 import sys
@@ -51,7 +53,7 @@ def publish_student(
         ValueError: If the checkpoint is not the recipe's, or the connector can't be folded into
             the student's head.
     """
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     init_default_scope(cfg.get('default_scope', SCOPE))
     saved = load_restricted(str(checkpoint))
     state = saved.get('state_dict', {})

@@ -1,5 +1,6 @@
 """A network's weights from a checkpoint of whatever layout, all of them or an error."""
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,7 +101,9 @@ def _resolve(source: str) -> str:
         return source
     urls = get_torchvision_models()
     if name.lower() not in urls:
-        raise ValueError(f'torchvision has no weights {name!r}: it has {sorted(urls)}')
+        close = difflib.get_close_matches(name.lower(), urls, n=3)
+        hint = f'did you mean {" or ".join(close)}?' if close else f'it has {sorted(urls)}'
+        raise ValueError(f'torchvision has no weights {name!r}: {hint}')
     return urls[name.lower()]
 
 

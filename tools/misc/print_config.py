@@ -9,9 +9,9 @@ import argparse
 import sys
 
 import yaml
-from mmengine.config import Config, DictAction
 
-from aekt_mm.engine.launching import check_options
+from aekt_mm.engine.command_line import Options
+from aekt_mm.engine.launching import check_options, read_config
 
 
 def main() -> None:
@@ -23,14 +23,14 @@ def main() -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         default={},
         metavar='KEY=VALUE',
         help='override settings of the config, as in model.losses.aekt.beta=2.0',
     )
     args = parser.parse_args()
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = read_config(args.config)
         check_options(cfg, args.cfg_options)
     except (OSError, ValueError) as error:
         sys.exit(f'print_config: {error}')

@@ -79,6 +79,8 @@ class DistillCheckHook(Hook):
                 "MMEngine's loop would repeat the epoch that the checkpoint was saved in: resume "
                 'with tools/train.py, or at the checkpoint of an epoch'
             )
+        if hasattr(model, 'losses') and model.teacher is None:
+            raise ValueError('model.teacher is None: a distiller without a teacher only predicts')
         check_labels(loader.dataset, num_classes(getattr(model, 'student', model)))
         if hasattr(getattr(model, 'teacher', None), 'attach'):
             model.teacher.attach(loader, model.data_preprocessor, runner.max_epochs)
@@ -133,6 +135,13 @@ def check_labels(dataset: Any, count: int | None) -> None:
         raise ValueError(
             f'{name} has {len(classes)} classes, but the model tells only {count} apart: set '
             'num_classes of its head'
+        )
+    folders = getattr(dataset, 'folder_to_idx', None)
+    if folders and classes is not None and len(folders) < len(classes):
+        place = getattr(dataset, 'img_prefix', 'its folder')
+        raise ValueError(
+            f'{name} has {len(classes)} classes, but {place} has a folder for only {len(folders)} '
+            'of them, so that labels would be wrong'
         )
     while hasattr(dataset, 'dataset') and not hasattr(dataset, 'labels'):
         dataset = dataset.dataset  # what a wrapper has is what it gives

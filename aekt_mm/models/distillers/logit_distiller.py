@@ -78,7 +78,8 @@ class LogitDistiller(BaseModel):
                 f'labels, but is {type(student).__name__}'
             )
 
-        if not isinstance(losses, dict) or not losses or 'type' in losses:
+        named = isinstance(losses, dict) and 'type' not in losses and len(losses) > 0
+        if not named or not all(isinstance(loss, dict | nn.Module) for loss in losses.values()):
             raise ValueError(
                 "losses must map names to losses, as in dict(aekt=dict(type='AEKTLoss')), but is "
                 f'{losses!r}'
