@@ -153,3 +153,17 @@ def test_a_batch_larger_than_the_data(digits_recipe):
     digits_recipe.param_scheduler = None
     with pytest.raises(ValueError, match='898 training images give no batch of 1000: lower'):
         build_runner(digits_recipe).train()
+
+
+def test_a_folder_with_too_few_classes():
+    dataset = SimpleNamespace(
+        metainfo=dict(classes=list('abcd')), folder_to_idx={'n01': 0}, img_prefix='data/imagenet'
+    )
+    with pytest.raises(ValueError, match='4 classes, but data/imagenet has a folder for only 1'):
+        check_labels(dataset, 4)
+
+
+def test_a_distiller_without_a_teacher(digits_recipe):
+    digits_recipe.model.teacher = None
+    with pytest.raises(ValueError, match=r'model\.teacher is None: .* only predicts'):
+        build_runner(digits_recipe).train()
