@@ -125,7 +125,8 @@ class StopHook(Hook):
         return False
 
     def _leave(self, where: str) -> None:
-        if is_main_process():
+        # before the process group there is only the environment that tells ranks apart
+        if is_main_process() and os.environ.get('RANK', '0') == '0':
             name = signal.Signals(self.signal).name
             print(f'\ntrain: stopped by {name} {where}. To go on: {self.command}', flush=True)
         raise SystemExit(128 + self.signal)

@@ -142,9 +142,8 @@ def test_where_a_run_continues(tmp_path):
     resume_point(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_1.pth'))
 
-    resume_point(cfg, 'absent.pth')
     with pytest.raises(FileNotFoundError, match=r'there is no checkpoint absent\.pth'):
-        check_files(cfg)
+        resume_point(cfg, 'absent.pth')
 
 
 class OtherRunner(Runner):

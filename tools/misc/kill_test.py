@@ -34,12 +34,13 @@ GRACE = 10.0
 
 
 class Run:
-    """A training run in a session of its own, so that all its processes can be found."""
+    """A training run with all its processes."""
 
     def __init__(self, args: argparse.Namespace, work_dir: Path) -> None:
         script = ['bash', TOOLS / 'dist_train.sh', args.config, str(args.processes)]
         if args.processes == 1:
             script = [sys.executable, TOOLS / 'train.py', args.config]
+        self.work_dir = work_dir
         work_dir.mkdir(parents=True, exist_ok=True)
         self.output = (work_dir / 'output.txt').open('a')
         self.process = subprocess.Popen(
@@ -52,15 +53,18 @@ class Run:
         self.files: list[int] = []
 
     def processes(self) -> list[Path]:
-        """Return the /proc folders of what is alive of it."""
+        """Return the /proc folders of what is alive of it: whatever names its work directory.
+
+        Ranks are in sessions of their own, and loaders' workers have the command of their owner.
+        """
         alive = []
-        for status in Path('/proc').glob('[0-9]*/stat'):
+        for folder in Path('/proc').glob('[0-9]*'):
             try:
-                fields = status.read_text().rpartition(')')[2].split()
+                named = os.fsencode(self.work_dir) in (folder / 'cmdline').read_bytes().split(b'\0')
             except OSError:  # gone meanwhile
                 continue
-            if int(fields[3]) == self.process.pid and fields[0] != 'Z':
-                alive.append(status.parent)
+            if named:
+                alive.append(folder)
         return alive
 
     def sample(self) -> None:
