@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aekt_mm.analysis import benchmarks, image_benchmarks
+from aekt_mm.files import replace_text
 
 PAIRS = {
     'resnet56_resnet20': 'vanilla_resnet20',
@@ -157,7 +158,7 @@ def main() -> None:
         content = dict(
             command=sys.argv[1:], unit=UNITS[args.what], machine=machine, figures=figures
         )
-        args.out.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+        replace_text(args.out, json.dumps(content, indent=2) + '\n')
 
 
 if __name__ == '__main__':

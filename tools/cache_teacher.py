@@ -8,9 +8,10 @@ the views come again in turn. Killed and called again, it goes on where it was.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
+from aekt_mm.engine.command_line import mistakes_in_a_line
+from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import add_shared_arguments, check_files, load_config
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.models.teachers.logit_cache import FORMATS
@@ -38,16 +39,15 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with mistakes_in_a_line('cache_teacher', args):
         cfg = load_config(args)
         if args.seed is not None:
             cfg.setdefault('randomness', {})['seed'] = args.seed
         if args.amp:
             cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        check_config(cfg)
         check_files(cfg, 'train_dataloader')
         cache = cache_teacher(cfg, args.folder, args.views, args.format, args.k)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f'cache_teacher: {error}')
     print(f'{cache.folder} is complete: train with --cached-teacher {cache.folder}')
 
 

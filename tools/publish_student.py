@@ -7,8 +7,8 @@ installed: mmpretrain.get_model('FOLDER/student.py', pretrained='FOLDER/student.
 """
 
 import argparse
-import sys
 
+from aekt_mm.engine.command_line import add_traceback_argument, mistakes_in_a_line
 from aekt_mm.engine.publishing import publish_student
 
 
@@ -19,11 +19,13 @@ def main() -> None:
     parser.add_argument('config', help='the recipe that was trained')
     parser.add_argument('checkpoint', help='what the training saved, work_dirs/.../epoch_N.pth')
     parser.add_argument('folder', help='where to write the student')
+    parser.add_argument(
+        '--safetensors', action='store_true', help='write the weights as student.safetensors too'
+    )
+    add_traceback_argument(parser)
     args = parser.parse_args()
-    try:
-        written = publish_student(args.config, args.checkpoint, args.folder)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f'publish_student: {error}')
+    with mistakes_in_a_line('publish_student', args):
+        written = publish_student(args.config, args.checkpoint, args.folder, args.safetensors)
     print(*written, sep='\n')
 
 

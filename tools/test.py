@@ -16,6 +16,9 @@ import mmengine
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
+from aekt_mm.engine.command_line import mistakes_in_a_line, quiet_start
+from aekt_mm.engine.config_check import check_config
+from aekt_mm.engine.interruption import die_with_launcher
 from aekt_mm.engine.launching import (
     add_shared_arguments,
     build_runner,
@@ -50,33 +53,37 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    die_with_launcher(args.launcher)
     if args.out and args.out.suffix not in OUT_FORMATS[args.out_item]:
         formats = ' or '.join(OUT_FORMATS[args.out_item])
         sys.exit(f'test: --out {args.out}: --out-item {args.out_item} is written as {formats}')
-    try:
-        cfg = load_config(args)
-        if args.teacher:
-            check_teacher(cfg)
-        elif 'teacher' in cfg.model:
-            cfg.model.teacher = None
-        cfg.resume, cfg.load_from = False, None  # nothing is to take the checkpoint's place
-        check_files(cfg, 'test_dataloader')
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f'test: {error}')
+    with mistakes_in_a_line('test', args):
+        evaluate(args)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Evaluate, and write what is asked for."""
+    cfg = load_config(args)
+    if args.teacher:
+        check_teacher(cfg)
+    elif 'teacher' in cfg.model:
+        cfg.model.teacher = None
+    cfg.resume, cfg.load_from = False, None  # nothing is to take the checkpoint's place
+    cfg.custom_hooks = []  # they concern training
+    check_config(cfg, 'test')
+    check_files(cfg, 'test_dataloader')
     if args.amp:
         cfg.test_cfg.fp16 = True
-    cfg.custom_hooks = []  # they concern training
-    runner = build_runner(cfg)
-    try:
+    with quiet_start(cfg.work_dir, args.traceback) as start:
+        runner = build_runner(cfg)
+        runner.register_hook(start)
         if args.teacher:
             put_teacher_in_place(runner)
         else:
             load_weights(getattr(runner.model, 'module', runner.model), args.checkpoint)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f'test: {error}')
-    if args.out and args.out_item == 'pred':
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(args.out)))
-    metrics = runner.test()
+        if args.out and args.out_item == 'pred':
+            runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(args.out)))
+        metrics = runner.test()
     if args.out and args.out_item == 'metrics' and is_main_process():
         mmengine.dump(metrics, args.out)
 

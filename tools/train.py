@@ -7,10 +7,12 @@ bash tools/dist_train.sh configs/aekt/aekt_r34_r18_imagenet.py 8
 
 import argparse
 import os
-import sys
 
 from mmengine.config import Config
 
+from aekt_mm.engine.command_line import mistakes_in_a_line, quiet_start
+from aekt_mm.engine.config_check import check_config
+from aekt_mm.engine.interruption import StopHook, die_with_launcher, locked, resume_command
 from aekt_mm.engine.launching import (
     add_shared_arguments,
     build_runner,
@@ -54,13 +56,22 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
+    die_with_launcher(args.launcher)
+    stop = StopHook(resume_command(args.launcher))
+    with mistakes_in_a_line('train', args), stop.listening():
         cfg = load_config(args)
         configure(cfg, args)
+        check_config(cfg)
         check_files(cfg, 'train_dataloader', 'val_dataloader')
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f'train: {error}')
-    build_runner(cfg).train()
+        with (
+            quiet_start(cfg.work_dir, args.traceback) as start,
+            locked(cfg.work_dir, args.launcher),
+        ):
+            resume_point(cfg, args.resume)
+            runner = build_runner(cfg)
+            runner.register_hook(stop)
+            runner.register_hook(start)
+            runner.train()
 
 
 def configure(cfg: Config, args: argparse.Namespace) -> None:
@@ -68,7 +79,7 @@ def configure(cfg: Config, args: argparse.Namespace) -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.setdefault('optim_wrapper', {}).type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
@@ -93,7 +104,6 @@ def configure(cfg: Config, args: argparse.Namespace) -> None:
                 f'some: model.features has {", ".join(cfg.model.features)}'
             )
         use_cached_teacher(cfg, args.cached_teacher)
-    resume_point(cfg, args.resume)
 
 
 if __name__ == '__main__':

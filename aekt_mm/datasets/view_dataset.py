@@ -22,6 +22,9 @@ class ViewDataset(Dataset):
 
     Args:
         dataset: An mmpretrain dataset with a pipeline that ends in ``PackInputs``, or its config.
+
+    Raises:
+        ValueError: Where a sample can't be read or prepared; the message names its file.
     """
 
     def __init__(self, dataset: dict | Dataset) -> None:
@@ -44,7 +47,15 @@ class ViewDataset(Dataset):
             return self.dataset[key]
         number = view_key(*key)
         with seeded(number):
-            item = self.dataset[key.sample]
+            try:
+                item = self.dataset[key.sample]
+            except Exception as error:  # readers of images raise whatever they stumble over
+                raise ValueError(self._unreadable(key.sample, error)) from error
         item['data_samples'].set_metainfo(dict(sample_idx=key.sample, view=key.view))
         item['data_samples'].view_key = torch.tensor([number])
         return item
+
+    def _unreadable(self, sample: int, error: Exception) -> str:
+        info = self.dataset.get_data_info(sample) if hasattr(self.dataset, 'get_data_info') else {}
+        name = f'sample {sample} of {type(self.dataset).__name__}'
+        return f'{info.get("img_path", name)} can not be read as an image: {error}'

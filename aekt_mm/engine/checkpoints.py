@@ -5,8 +5,9 @@ from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import print_log
-from mmengine.runner import CheckpointLoader, checkpoint, find_latest_checkpoint
+from mmengine.runner import CheckpointLoader, checkpoint
 
+from aekt_mm.files import replace_file
 from aekt_mm.models.checkpoints import load_restricted
 
 
@@ -32,9 +33,12 @@ class WholeFileBackend(LocalBackend):
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a file under another name, then rename it."""
-        partial = f'{filepath}.partial'
-        super().put(obj, partial)
-        Path(partial).replace(filepath)
+        Path(filepath).parent.mkdir(parents=True, exist_ok=True)
+        replace_file(filepath, lambda partial: partial.write_bytes(obj))
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Write a text as :meth:`put` does."""
+        self.put(obj.encode(encoding), filepath)
 
 
 def write_whole_files() -> None:
@@ -45,11 +49,16 @@ def write_whole_files() -> None:
     register_backend('local', WholeFileBackend, force=True, prefixes='')
 
 
+#: What a checkpoint must have for a run to continue at it; MMEngine's best_*.pth have less.
+RUN_STATE = frozenset({'message_hub', 'meta', 'optimizer', 'state_dict'})
+
+
 def latest_whole_checkpoint(work_dir: str | Path) -> str | None:
     """Return the newest checkpoint of a run that can be read.
 
-    A kill in the middle of a save leaves half a file. It is passed over, with a warning, for the
-    one before it. So are files without the optimizer's state, which MMEngine's best_*.pth are.
+    A kill in the middle of a save, a bit that flipped on the disk or a folder by the name of a
+    checkpoint are passed over, with a warning, for the file before. So are files without the
+    optimizer's state, which MMEngine's best_*.pth are.
 
     Args:
         work_dir: Where the run saves.
@@ -57,17 +66,39 @@ def latest_whole_checkpoint(work_dir: str | Path) -> str | None:
     Returns:
         The path, or None where there is nothing to resume from.
     """
-    latest = find_latest_checkpoint(str(work_dir))
     candidates = sorted(
         Path(work_dir).glob('*.pth'), key=lambda path: path.stat().st_mtime, reverse=True
     )
-    if latest is not None and Path(latest) in candidates:
-        candidates.remove(Path(latest))
-        candidates.insert(0, Path(latest))
+    # what the run itself noted comes first
+    noted = _noted(Path(work_dir) / 'last_checkpoint')
+    candidates.sort(key=lambda path: path.name != noted)
     for path in candidates:
         try:
-            if {'message_hub', 'optimizer'} <= load_restricted(path).keys():
+            if load_restricted(path).keys() >= RUN_STATE:
                 return str(path)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             print_log(f'Passed over as a point to resume from: {error}', 'current', level=30)
     return None
+
+
+def _noted(path: Path) -> str | None:
+    """Return the name of the checkpoint that a run noted as its last."""
+    try:
+        return Path(path.read_text(encoding='utf-8').strip()).name
+    except (OSError, ValueError):
+        return None  # a kill may leave anything
+
+
+def check_resumable(path: str | Path) -> None:
+    """Check that a run can continue at a checkpoint.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ValueError: If it can't be read, or is not the checkpoint of a run.
+    """
+    missing = RUN_STATE - load_restricted(path).keys()
+    if missing:
+        raise ValueError(
+            f'{path} is not the checkpoint of a run: it has no {", ".join(sorted(missing))}. To '
+            f'start from its weights: --cfg-options load_from={path}'
+        )

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from aekt_mm.models.checkpoints import load_restricted
+from aekt_mm.files import replace_file
+from aekt_mm.models.checkpoints import load_restricted, save_weights
 from aekt_mm.models.classifiers import build_classifier
-from aekt_mm.models.weights import STATE_KEYS
+from aekt_mm.models.weights import STATE_KEYS, load_own_weights
 
 from .recipes import load_recipe
 
@@ -62,7 +63,8 @@ def convert(config: str | Path, source: str | Path, target: str | Path, to: str)
     Args:
         config: A recipe; its network is meant, or its student.
         source: A checkpoint of that network, of any of the frameworks.
-        target: The file to write.
+        target: The file to write, whole or not at all; in the format safetensors, which keeps the
+            weights alone, if its name ends so.
         to: The framework to write for, one of ``KEPT_UNDER``.
 
     Raises:
@@ -80,7 +82,11 @@ def convert(config: str | Path, source: str | Path, target: str | Path, to: str)
     if to != 'aekt_mm':
         state = {theirs: state[ours] for ours, theirs in _peer_names(network).items()}
     key = KEPT_UNDER[to]
-    torch.save(state if key is None else {key: state}, target)
+    if key == 'state_dict' or Path(target).suffix == '.safetensors':
+        save_weights(state, target)
+    else:
+        content = state if key is None else {key: state}
+        replace_file(target, lambda partial: torch.save(content, partial))
 
 
 def _load(network: nn.Module, source: str | Path) -> None:
@@ -95,10 +101,7 @@ def _load(network: nn.Module, source: str | Path) -> None:
     ours = {theirs: ours for ours, theirs in _peer_names(network).items()}
     if state.keys() & ours.keys():
         state = {ours.get(name, name): value for name, value in state.items()}
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f'{source} is not a checkpoint of this network: {error}') from error
+    load_own_weights(network, state, source)
 
 
 def _peer_names(network: nn.Module) -> dict[str, str]:

@@ -11,15 +11,22 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from aekt_mm.recipes import CONFIGS
+from aekt_mm.registry import SCOPE
 
-from .checkpoints import latest_whole_checkpoint, use_restricted_loading, write_whole_files
+from .checkpoints import (
+    check_resumable,
+    latest_whole_checkpoint,
+    use_restricted_loading,
+    write_whole_files,
+)
+from .command_line import Options, add_traceback_argument
 from .prepared_sets import use_prepared
 from .recipes import load_recipe
 
@@ -56,7 +63,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         metavar='KEY=VALUE',
         help='override settings of the config, as in model.losses.aekt.beta=2.0; lists as "[a,b]"',
     )
@@ -67,6 +74,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         help='train without this share of the training set, and evaluate on it, not the test set',
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
+    add_traceback_argument(parser)
     # torch.distributed.launch passes it; torchrun sets the environment variable instead
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -81,9 +89,14 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_recipe(args.config)
+    if not isinstance(cfg.get('model'), dict):
+        raise ValueError(f'the config {args.config} has no model: is it a recipe?')
     if args.cfg_options is not None:
         check_options(cfg, args.cfg_options)
+        before = (cfg.get('train_cfg') or {}).get('max_epochs')
         cfg.merge_from_dict(args.cfg_options)
+        if type(args.cfg_options.get('train_cfg.max_epochs')) is int:
+            _lengthen(cfg, before, args.cfg_options)
     if getattr(args, 'prepared', None) is not None:  # a caller's own namespace may lack it
         use_prepared(cfg, args.prepared)
     cfg.launcher = args.launcher
@@ -91,7 +104,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.hold_out is not None:
         hold_out(cfg, args.hold_out)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if cfg.get(loader) is not None:
+        if isinstance(cfg.get(loader), dict):
             # the defaults of mmpretrain's tools, where they are possible
             cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
             cfg[loader].setdefault('persistent_workers', bool(cfg[loader].get('num_workers')))
@@ -137,6 +150,16 @@ def use_cached_teacher(cfg: Config, folder: str | Path) -> None:
     cfg.model.teacher = dict(type='CachedTeacher', cache=str(folder), online=cfg.model.teacher)
 
 
+def _lengthen(cfg: Config, before: int | None, options: dict) -> None:
+    """Let schedules that ended with the run end with it still."""
+    schedules = cfg.get('param_scheduler') or []
+    for schedule in [schedules] if isinstance(schedules, dict) else schedules:
+        for option in ('total_steps', 'T_max', 'end'):
+            given = any(name.split('.')[-1] == option for name in options)
+            if schedule.get(option) == before and before is not None and not given:
+                schedule[option] = cfg.train_cfg.max_epochs
+
+
 def check_options(cfg: Config, options: dict) -> None:
     """Refuse overrides of what the config does not have, which are misspelt.
 
@@ -148,6 +171,8 @@ def check_options(cfg: Config, options: dict) -> None:
         ValueError: Naming the option and what comes closest to it.
     """
     for option in options:
+        if option == 'launcher':
+            raise ValueError('--cfg-options launcher: set it with --launcher')
         parts = option.split('.')
         place = cfg._cfg_dict
         for depth, part in enumerate(parts):
@@ -190,6 +215,8 @@ def check_files(cfg: Config, *loaders: str) -> None:
                 f'{place}.data_root'
             )
     checkpoint = (cfg.model.get('teacher') or {}).get('checkpoint')
+    if not isinstance(checkpoint, str | Path | None):
+        raise ValueError(f'model.teacher.checkpoint must be a path or URL, but is {checkpoint!r}')
     if _missing(checkpoint, Path.is_file):
         recipe = f'{Path(checkpoint).parent.name}.py'
         known = next(CONFIGS.glob(f'*/{recipe}'), None) if CONFIGS else None
@@ -213,6 +240,8 @@ def _relative(path: Path) -> Path:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, with checkpoints read safely and gloo where there is no GPU.
 
+    Where training goes by epochs, it can go on in the middle of one.
+
     MMEngine takes a GPU for granted in two places of a distributed start: it sets a CUDA device
     before the process group exists, and wraps the model for one. On a CPU both are done here.
     """
@@ -221,6 +250,9 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('compile'):
         # MMEngine compiles the whole step; the optimizer's part anew for every learning rate
         OptimWrapper.update_params = torch.compiler.disable(OptimWrapper.update_params)
+    if (cfg.get('train_cfg') or {}).get('by_epoch'):
+        loop = {key: value for key, value in cfg.train_cfg.items() if key != 'by_epoch'}
+        cfg.train_cfg = dict(type='ResumableEpochLoop', _scope_=SCOPE, **loop)
     launcher = cfg.get('launcher', 'none')
     if launcher != 'none' and not torch.cuda.is_available():
         _init_gloo(launcher)
@@ -262,7 +294,9 @@ def resume_point(cfg: Config, resume: str | None) -> None:
     if resume is None:
         return
     point = latest_whole_checkpoint(cfg.work_dir) if resume == 'auto' else resume
-    if point is None:
+    if point is not None:
+        check_resumable(point)
+    else:
         print_log(f'{cfg.work_dir} has nothing to resume from: the run starts anew', 'current')
     cfg.resume = point is not None
     cfg.load_from = point or cfg.get('load_from')

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import Tensor, nn
+from torch import nn
 
 from aekt_mm.models import backbones
-from aekt_mm.models.checkpoints import load_restricted
+from aekt_mm.models.checkpoints import load_restricted, save_weights
 from aekt_mm.models.classifiers import (
     config_order,
     num_classes,
@@ -27,6 +27,7 @@ from aekt_mm.models.classifiers import (
     trial_images,
 )
 from aekt_mm.models.distillers import LogitDistiller
+from aekt_mm.models.weights import load_own_weights
 from aekt_mm.registry import MODELS, SCOPE, build
 
 from .recipes import load_recipe
@@ -59,7 +60,9 @@ if images is not None:
 """
 
 
-def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Path) -> list[Path]:
+def publish_student(
+    config: str | Path, checkpoint: str | Path, folder: str | Path, safetensors: bool = False
+) -> list[Path]:
     """Write the student of a training run so that plain mmpretrain loads it.
 
     The connector is dropped, or folded into the student's last linear layer; the prediction is
@@ -73,6 +76,8 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
         checkpoint: What the run saved.
         folder: Where to write ``student.py`` and ``student.pth``, and the definitions of parts that
             mmpretrain lacks, in folders as their modules' names.
+        safetensors: Whether to write the weights as ``student.safetensors`` too, for what is not
+            MMEngine.
 
     Returns:
         The files written.
@@ -96,7 +101,7 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
     model = build(MODELS, cfg.model).eval()
     if isinstance(model, LogitDistiller):
         del model.losses
-    _load_all(model, state, checkpoint)
+    load_own_weights(model, state, checkpoint)
     student = model.student if isinstance(model, LogitDistiller) else model
     if isinstance(model, LogitDistiller):
         _fold_connector(model)
@@ -106,12 +111,15 @@ def publish_student(config: str | Path, checkpoint: str | Path, folder: str | Pa
     with tempfile.TemporaryDirectory(prefix='.student_', dir=folder.parent.resolve()) as partial:
         written = [Path(partial, name) for name in ('student.pth', 'student.py')]
         meta = {'dataset_meta': saved.get('meta', {}).get('dataset_meta', {})}
-        torch.save({'meta': meta, 'state_dict': student.state_dict()}, written[0])
+        save_weights(student.state_dict(), written[0], meta=meta)
         written[1].write_text(_plain_config(cfg, list(definitions)), encoding='utf-8')
         for module, definition in definitions.items():
             written.append(Path(partial, *module.split('.')).with_suffix('.py'))
             written[-1].parent.mkdir(parents=True, exist_ok=True)
             copyfile(definition, written[-1])
+        if safetensors:
+            written.append(Path(partial, 'student.safetensors'))
+            save_weights(student.state_dict(), written[-1])
         _load_alone(*written[1::-1], student)
         return [_move(path, folder / path.relative_to(partial)) for path in written]
 
@@ -184,13 +192,6 @@ def _load_alone(config: Path, weights: Path, student: nn.Module) -> None:
             'The files that define its parts must import no more than what is installed, and '
             'register them with mmpretrain.registry.MODELS'
         )
-
-
-def _load_all(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f'{source} is not a checkpoint of this recipe: {error}') from error
 
 
 @torch.no_grad()

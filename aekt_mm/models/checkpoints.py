@@ -1,7 +1,9 @@
-"""Reading checkpoints without running code from them."""
+"""Reading checkpoints without running code from them, and not a damaged one; writing weights."""
 
+import hashlib
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,11 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from aekt_mm.files import replace_file
 
 #: What MMEngine's checkpoints name by attribute: statistics of its log buffers, curves of its
 #: one-cycle schedule.
@@ -44,26 +51,38 @@ MMENGINE_GLOBALS = [
 ]
 
 
+#: Under which name a safetensors file of ours keeps the digest of its weights.
+DIGEST = 'blake2b'
+
+
 def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
     """Load a checkpoint that holds tensors, numbers, strings and MMEngine's log buffers.
 
-    Anything else in the file would be code of whoever wrote it, and is refused unread.
+    Anything else in the file would be code of whoever wrote it, and is refused unread. So is a file
+    of which a bit has changed since it was written: the archives that torch has written since 1.6
+    have a checksum of each part, and safetensors files written by :func:`save_weights` a digest.
 
     Args:
-        source: A path or an http(s) URL; what is downloaded is kept where torch.hub keeps it.
+        source: A path or an http(s) URL; what is downloaded is kept where torch.hub keeps it. A
+            name that ends in ``.safetensors`` is read as such.
         map_location: As in ``torch.load``.
 
     Returns:
-        What was saved.
+        What was saved; of a safetensors file its weights, as ``state_dict``.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no checkpoint, is truncated, or carries code.
+        ConnectionError: If it can't be downloaded.
+        ValueError: If the file is no checkpoint, is truncated or damaged, or carries code.
     """
     path = _download(str(source)) if str(source).startswith(('http://', 'https://')) else source
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'there is no checkpoint {path}')
+        is_folder = ': it is a folder' if path.is_dir() else ''
+        raise FileNotFoundError(f'there is no checkpoint {path}{is_folder}')
+    if path.suffix == '.safetensors':
+        return {'state_dict': _load_safetensors(path, map_location)}
+    _check_archive(path)
     try:
         with torch.serialization.safe_globals(MMENGINE_GLOBALS):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
@@ -82,13 +101,84 @@ def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
     return checkpoint
 
 
+def save_weights(state: dict[str, Tensor], path: str | Path, **content: Any) -> None:
+    """Write a network's weights, whole or not at all, with checksums that reading them checks.
+
+    Args:
+        state: The weights by name.
+        path: The file; in the format safetensors if its name ends so, which keeps the weights
+            alone, or else in torch's.
+        **content: What else a file of torch's is to hold beside ``state_dict``.
+    """
+    if Path(path).suffix != '.safetensors':
+        replace_file(path, lambda partial: torch.save({**content, 'state_dict': state}, partial))
+        return
+    state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    metadata = {'format': 'pt', DIGEST: _digest(state)}
+    replace_file(path, lambda partial: save_file(state, partial, metadata))
+
+
+def _check_archive(path: Path) -> None:
+    """Compare what an archive holds with its checksums, which torch.load does not."""
+    with path.open('rb') as file:
+        if file.read(4) != b'PK\x03\x04':
+            return  # of torch before 1.6, which kept no checksums
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:
+        raise ValueError(f'{path} is truncated, damaged or not a checkpoint of torch') from error
+    if damaged is not None:
+        raise ValueError(
+            f'{path} is damaged: {damaged} in it has changed since it was written (its checksum is '
+            'another). Nothing was loaded'
+        )
+
+
+def _load_safetensors(path: Path, map_location: Any) -> dict[str, Tensor]:
+    try:
+        state = load_file(path)
+        with safe_open(path, 'pt') as file:
+            digest = (file.metadata() or {}).get(DIGEST)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f'{path} is truncated, damaged or not of safetensors: {error}') from error
+    if digest not in (None, _digest(state)):
+        raise ValueError(
+            f'{path} is damaged: its weights have changed since they were written (their digest is '
+            'another). Nothing was loaded'
+        )
+    return {name: value.to(map_location) for name, value in state.items()}
+
+
+def _digest(state: dict[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(state.items()):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def _download(url: str) -> Path:
     """Fetch a file once on every machine: first rank 0, then whoever does not find it."""
     path = Path(torch.hub.get_dir()) / 'checkpoints' / url.rsplit('/', 1)[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
     if is_main_process() and not path.exists():
-        torch.hub.download_url_to_file(url, str(path))
+        _fetch(url, path)
     barrier()
     if not path.exists():
-        torch.hub.download_url_to_file(url, str(path))
+        _fetch(url, path)
     return path
+
+
+def _fetch(url: str, path: Path) -> None:
+    # PyTorch's and the field's hosts put the beginning of a file's sha256 into its name
+    prefix = torch.hub.HASH_REGEX.search(path.name)
+    try:
+        torch.hub.download_url_to_file(url, str(path), prefix and prefix[1])
+    except RuntimeError as error:
+        raise ValueError(f'{url} did not arrive whole: {error}') from error
+    except OSError as error:
+        raise ConnectionError(
+            f'{url} can not be downloaded ({error}): put the file at {path}, or give the path of '
+            'weights that are here as checkpoint (model.teacher.checkpoint for a teacher)'
+        ) from error

@@ -54,7 +54,10 @@ def read_classifier(path: str | Path) -> ConfigDict:
         FileNotFoundError: If the config file does not exist.
         ValueError: If it defines no model.
     """
-    config = Config.fromfile(_config_file(str(path)))
+    file = _config_file(str(path))
+    if not Path(file).is_file():
+        raise FileNotFoundError(f'there is no config {path}')
+    config = Config.fromfile(file)
     if 'model' not in config:
         raise ValueError(f'the config {path} defines no `model`')
     if config.get('data_preprocessor') is not None:

@@ -1,6 +1,8 @@
 """A network's weights from a checkpoint of whatever layout, all of them or an error."""
 
+import difflib
 from collections.abc import Callable
+from pathlib import Path
 
 from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
@@ -48,8 +50,8 @@ def load_weights(model: nn.Module, source: str) -> None:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it can't be read, or does not fit; the message then lists the names and
-            shapes that are missing, left over or different.
+        ValueError: If it can't be read, has NaN or infinite weights, or does not fit; the message
+            then says what is missing, left over or different.
     """
     checkpoint = load_restricted(_resolve(source))
     state = next((checkpoint[k] for k in STATE_KEYS if isinstance(checkpoint.get(k), dict)), None)
@@ -61,15 +63,36 @@ def load_weights(model: nn.Module, source: str) -> None:
             'connector in it: tools/publish_student.py makes a classifier of it'
         )
     candidates = [{rename(k): v for k, v in state.items()} for rename in LAYOUTS]
-    fitting = min(candidates, key=lambda found: len(_misfits(wanted, found)))
-    misfits = _misfits(wanted, fitting)
-    if misfits:
-        shown = '\n  '.join(misfits[:20])
-        more = f'\n  and {len(misfits) - 20} more' if len(misfits) > 20 else ''
+    fitting = min(candidates, key=lambda found: _distance(wanted, found))
+    differences = misfits(wanted, fitting)
+    if differences:
         raise ValueError(
-            f'{source} does not fit {type(model).__name__}; nothing was loaded:\n  {shown}{more}'
+            f'{source} does not fit {type(model).__name__}; nothing was loaded:\n  '
+            + '\n  '.join(differences)
         )
+    check_finite(fitting, source)
     model.load_state_dict(fitting, strict=False)  # all but the batch counters was checked above
+
+
+def load_own_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
+    """Load weights that must be those of a network by name and shape.
+
+    Args:
+        model: The network, changed in place; untouched unless everything fits.
+        state: The weights by name.
+        source: Where they come from.
+
+    Raises:
+        ValueError: If they are not the network's, or not finite.
+    """
+    differences = misfits(model.state_dict(), state)
+    if differences:
+        raise ValueError(
+            f"{source} is not a checkpoint of this recipe's {type(model).__name__}:\n  "
+            + '\n  '.join(differences)
+        )
+    check_finite(state, source)
+    model.load_state_dict(state, strict=False)  # all but the batch counters was checked above
 
 
 def _resolve(source: str) -> str:
@@ -78,7 +101,9 @@ def _resolve(source: str) -> str:
         return source
     urls = get_torchvision_models()
     if name.lower() not in urls:
-        raise ValueError(f'torchvision has no weights {name!r}: it has {sorted(urls)}')
+        close = difflib.get_close_matches(name.lower(), urls, n=3)
+        hint = f'did you mean {" or ".join(close)}?' if close else f'it has {sorted(urls)}'
+        raise ValueError(f'torchvision has no weights {name!r}: {hint}')
     return urls[name.lower()]
 
 
@@ -86,18 +111,45 @@ def _distilled(state: dict[str, Tensor]) -> bool:
     return any(name.startswith('student.') for name in state)
 
 
-def _misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """Say what keeps the weights found from being those wanted, a line each."""
-    missing = [
-        f'missing: {name}'
-        for name in wanted
-        # checkpoints older than this counter have none, and inference does not read it
-        if name not in found and not name.endswith('num_batches_tracked')
+def _distance(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> int:
+    """Count the names and shapes that two networks' weights do not share."""
+    shapes = [{(k, v.shape) for k, v in state.items()} for state in (wanted, found)]
+    return len(shapes[0] ^ shapes[1])
+
+
+def check_finite(state: dict[str, Tensor], source: str | Path) -> None:
+    """Check that weights are numbers: a network with others predicts anything.
+
+    Raises:
+        ValueError: If one is NaN or infinite; the message names it.
+    """
+    for name, value in state.items():
+        if not value.isfinite().all():
+            count = int((~value.isfinite()).sum())
+            raise ValueError(
+                f'{source} can not be used: {count} of {value.numel()} numbers of {name} are NaN '
+                'or infinite. The run that wrote it diverged, or the file was damaged before'
+            )
+
+
+def misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    """Say what keeps the weights found from being those wanted: a line a kind, at most three."""
+    kinds = {
+        'different': [
+            f'{name} is {tuple(found[name].shape)}, wanted {tuple(wanted[name].shape)}'
+            for name in wanted
+            if name in found and found[name].shape != wanted[name].shape
+        ],
+        'missing': [
+            name
+            for name in wanted
+            # checkpoints older than this counter have none, and inference does not read it
+            if name not in found and not name.endswith('num_batches_tracked')
+        ],
+        'left over': [name for name in found if name not in wanted],
+    }
+    return [
+        f'{kind}: {names[0]}' + (f', and {len(names) - 1} more' if len(names) > 1 else '')
+        for kind, names in kinds.items()
+        if names
     ]
-    left_over = [f'left over: {name}' for name in found if name not in wanted]
-    different = [
-        f'different: {name} is {tuple(found[name].shape)}, wanted {tuple(wanted[name].shape)}'
-        for name in wanted
-        if name in found and found[name].shape != wanted[name].shape
-    ]
-    return different + missing + left_over

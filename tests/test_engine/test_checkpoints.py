@@ -12,6 +12,7 @@ import torch
 from mmengine.runner import CheckpointLoader, checkpoint, load_checkpoint, save_checkpoint
 
 from aekt_mm.engine.checkpoints import (
+    check_resumable,
     latest_whole_checkpoint,
     use_restricted_loading,
     write_whole_files,
@@ -29,7 +30,7 @@ def work_dir(tmp_path):
 
 
 def save(path, seconds, **content):
-    torch.save({'state_dict': {'weight': torch.zeros(1000)}, **content}, path)
+    torch.save({'state_dict': {'weight': torch.zeros(1000)}, 'meta': {}, **content}, path)
     os.utime(path, (seconds, seconds))
 
 
@@ -70,6 +71,40 @@ def test_nothing_to_resume_from(work_dir, tmp_path):
         truncate(path)
     assert latest(work_dir) is None
     assert latest(tmp_path / 'absent') is None
+
+
+@pytest.mark.parametrize('note', [b'\xff\x00\xfe', b'', b'elsewhere/epoch_9.pth', None])
+def test_debris_is_passed_over(note, work_dir):
+    """A note of garbage or a folder in its place, and a folder by the name of a checkpoint."""
+    (work_dir / 'last_checkpoint').unlink()
+    if note is None:
+        (work_dir / 'last_checkpoint').mkdir()
+    else:
+        (work_dir / 'last_checkpoint').write_bytes(note)
+    (work_dir / 'epoch_21.pth').mkdir()
+    assert latest(work_dir) == 'epoch_3.pth'
+
+
+def test_a_flipped_bit_is_passed_over(work_dir):
+    path = work_dir / 'epoch_3.pth'
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(bytes(1000)) + 500] ^= 8  # in the weights, which are zeros
+    path.write_bytes(damaged)
+    os.utime(path, (3, 3))
+    assert latest(work_dir) == 'epoch_2.pth'
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({'weight': torch.ones(1)}, 'has no message_hub, meta, optimizer, state_dict. To start'),
+        ({'state_dict': {}, 'meta': {}, 'message_hub': {}}, 'has no optimizer'),
+    ],
+)
+def test_what_is_not_of_a_run_is_said(content, message, tmp_path):
+    torch.save(content, tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=message):
+        check_resumable(tmp_path / 'other.pth')
 
 
 class Touch:

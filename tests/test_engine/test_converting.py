@@ -1,6 +1,7 @@
 """Checkpoints of RepDistiller, mdistiller, torchvision and timm, there and back."""
 
 import json
+import resource
 import runpy
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def test_refuses_what_does_not_fit(tmp_path):
     recipe = VANILLA / 'vanilla_resnet8_cifar100.py'
     other = network(VANILLA / 'vanilla_resnet14_cifar100.py')
     torch.save({'state_dict': other.state_dict()}, tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match=r'(?s)not a checkpoint of this network.*layer1\.1\.conv1'):
+    with pytest.raises(ValueError, match=r'(?s)not a checkpoint of this recipe.*layer1\.1\.conv1'):
         convert(recipe, tmp_path / 'other.pth', tmp_path / 'out.pth', 'mdistiller')
     with pytest.raises(
         ValueError, match=r"timm has no CIFARResNet: write for one of \('aekt_mm', "
@@ -165,3 +166,30 @@ def test_the_tool(tmp_path, monkeypatch):
     assert 'classifier.weight' in saved(tmp_path / 'theirs.pth')['model']
     with pytest.raises(SystemExit, match='convert: there is no checkpoint'):
         run('none.pth')
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    recipe = VANILLA / 'vanilla_resnet8_cifar100.py'
+    torch.save(network(recipe).state_dict(), tmp_path / 'ours.pth')
+    target = tmp_path / 'target.pth'
+    convert(recipe, tmp_path / 'ours.pth', target, 'mdistiller')
+    before = target.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises((OSError, RuntimeError)):
+            convert(recipe, tmp_path / 'ours.pth', target, 'repdistiller')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert target.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {'ours.pth', 'target.pth'}
+
+
+def test_to_safetensors(tmp_path):
+    recipe = VANILLA / 'vanilla_resnet8_cifar100.py'
+    ours = network(recipe)
+    torch.save(ours.state_dict(), tmp_path / 'ours.pth')
+    convert(recipe, tmp_path / 'ours.pth', tmp_path / 'ours.safetensors', 'aekt_mm')
+    again = network(recipe)
+    load_weights(again, str(tmp_path / 'ours.safetensors'))
+    assert all(value.equal(again.state_dict()[name]) for name, value in ours.state_dict().items())

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch._dynamo.utils import counters
 
+from aekt_mm.engine.checkpoints import RUN_STATE
 from aekt_mm.engine.launching import (
     add_shared_arguments,
     build_runner,
@@ -137,13 +138,12 @@ def test_where_a_run_continues(tmp_path):
     resume_point(cfg, 'auto')  # nothing there
     assert (cfg.resume, cfg.load_from) == (False, 'start.pth')
 
-    torch.save(dict(optimizer={}, message_hub={}), tmp_path / 'epoch_1.pth')
+    torch.save(dict.fromkeys(RUN_STATE), tmp_path / 'epoch_1.pth')
     resume_point(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_1.pth'))
 
-    resume_point(cfg, 'absent.pth')
     with pytest.raises(FileNotFoundError, match=r'there is no checkpoint absent\.pth'):
-        check_files(cfg)
+        resume_point(cfg, 'absent.pth')
 
 
 class OtherRunner(Runner):

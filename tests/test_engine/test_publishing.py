@@ -17,6 +17,7 @@ from torch import nn
 from aekt_mm.engine import publishing
 from aekt_mm.engine.publishing import publish_student
 from aekt_mm.models import OnlineTeacher
+from aekt_mm.models.checkpoints import load_restricted
 from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import BatchSample
@@ -408,3 +409,14 @@ def test_what_only_training_needs_is_gone(tmp_path):
     saved = torch.load(tmp_path / 'student' / 'student.pth', weights_only=True)['state_dict']
     assert {name.split('.')[0] for name in saved} == {'backbone', 'head'}
     assert 'FitNet' not in (tmp_path / 'student' / 'student.py').read_text()
+
+
+def test_weights_in_safetensors(tmp_path):
+    write_recipe(tmp_path, small_student(), dict(type='TaskSerializationFC'))
+    folder = tmp_path / 'student'
+    files = publish_student(tmp_path / 'recipe.py', tmp_path / 'epoch_1.pth', folder, True)
+    assert files[-1] == folder / 'student.safetensors'
+    expected = load_restricted(folder / 'student.pth')['state_dict']
+    found = load_restricted(files[-1])['state_dict']
+    assert found.keys() == expected.keys()
+    assert all(value.equal(found[name]) for name, value in expected.items())

@@ -6,12 +6,14 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
-from aekt_mm.models.checkpoints import load_restricted
+from aekt_mm.models import checkpoints
+from aekt_mm.models.checkpoints import load_restricted, save_weights
 
 
 class Call:
@@ -123,3 +125,79 @@ def test_what_a_runner_saves_is_read(optimizer, schedule, digits_recipe):
     state = runner.optim_wrapper.state_dict()['param_groups']
     assert saved['optimizer']['param_groups'] == state
     assert saved['meta']['epoch'] == 1
+
+
+def equal(a, b):
+    """Compare nested contents bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    return a == b
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_no_flipped_bit_goes_unnoticed(suffix, tmp_path):
+    """Each of 400 flips, anywhere in the file, is refused by name or changes nothing."""
+    path = tmp_path / f'whole.{suffix}'
+    state = {f'layer{i}.weight': torch.randn(7, 9).to(kind) for i, kind in enumerate(KINDS)}
+    save_weights({**state, 'steps': torch.tensor(3)}, path)
+    whole, content = path.read_bytes(), load_restricted(path)
+    assert equal(content['state_dict'], {**state, 'steps': torch.tensor(3)})
+    flipped = tmp_path / f'flipped.{suffix}'
+    generator, refused = np.random.default_rng(0), 0
+    for place in generator.integers(len(whole) * 8, size=400).tolist():
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        flipped.write_bytes(damaged)
+        try:
+            found = load_restricted(flipped)
+        except ValueError as error:
+            assert f'{flipped} is ' in str(error)
+            refused += 1
+        else:
+            assert equal(found, content), f'bit {place % 8} of byte {place // 8}'
+    assert refused > 100
+
+
+KINDS = (torch.float32, torch.float16, torch.bfloat16, torch.int64)
+
+
+def test_torch_alone_would_not_notice(tmp_path):
+    path = tmp_path / 'flipped.pth'
+    torch.save({'weight': torch.ones(1000)}, path)
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(torch.ones(9).numpy().tobytes()) + 3] ^= 1 << 6
+    path.write_bytes(damaged)
+    assert not torch.load(path)['weight'].equal(torch.ones(1000))
+    with pytest.raises(ValueError, match=r'flipped\.pth is damaged: .*/data/0 in it has changed'):
+        load_restricted(path)
+
+
+def test_safetensors_of_others(tmp_path):
+    state = {'fc.weight': torch.rand(3, 4)}
+    safetensors.torch.save_file(state, tmp_path / 'other.safetensors')
+    assert equal(load_restricted(tmp_path / 'other.safetensors'), {'state_dict': state})
+    save_weights(state, tmp_path / 'ours.safetensors')
+    assert equal(safetensors.torch.load_file(tmp_path / 'ours.safetensors'), state)
+    (tmp_path / 'text.safetensors').write_text('not found, says the server')
+    with pytest.raises(ValueError, match=r'text\.safetensors is truncated, damaged or not of'):
+        load_restricted(tmp_path / 'text.safetensors')
+
+
+def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    with pytest.raises(ConnectionError) as error:
+        load_restricted('http://127.0.0.1:9/teacher-01234567.pth')
+    place = tmp_path / 'hub/checkpoints/teacher-01234567.pth'
+    for part in ('http://127.0.0.1:9/teacher', f'put the file at {place}', 'model.teacher.check'):
+        assert part in str(error.value)
+    assert not list(place.parent.iterdir())
+
+
+def test_a_download_is_compared_with_the_sum_in_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    torch.save({'weight': torch.ones(1)}, tmp_path / 'teacher-01234567.pth')
+    url = (tmp_path / 'teacher-01234567.pth').as_uri()
+    with pytest.raises(ValueError, match=r'teacher-01234567\.pth did not arrive whole'):
+        checkpoints._download(url)

@@ -18,6 +18,7 @@ from aekt_mm.analysis.recipe_table import (
     metafile,
     read_recipe,
 )
+from aekt_mm.files import replace_text
 
 ROOT = Path(__file__).parents[2]
 MARKER = '<!-- what follows is written by tools/analysis_tools/recipe_table.py -->\n'
@@ -39,7 +40,7 @@ def generated() -> dict[Path, str]:
 
 def main() -> None:
     for path, text in generated().items():
-        path.write_text(text, encoding='utf-8')
+        replace_text(path, text)
         print(path.relative_to(ROOT))
 
 

@@ -11,6 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from aekt_mm.files import replace_text
+
 
 def write_lists(folder: Path) -> None:
     """Write ``meta/train.txt``, ``meta/val.txt`` (``FILE LABEL``) and ``meta/classes.txt``.
@@ -46,7 +48,7 @@ def write_lists(folder: Path) -> None:
     (folder / 'meta').mkdir(exist_ok=True)
     for name, lines in (('train', train), ('val', val), ('classes', classes)):
         text = ''.join(f'{line}\n' for line in lines)
-        (folder / 'meta' / f'{name}.txt').write_text(text, encoding='utf-8')
+        replace_text(folder / 'meta' / f'{name}.txt', text)
 
 
 def _lines(path: Path) -> list[str]:

@@ -10,8 +10,8 @@ import argparse
 import sys
 
 import yaml
-from mmengine.config import DictAction
 
+from aekt_mm.engine.command_line import Options
 from aekt_mm.engine.launching import check_options
 from aekt_mm.engine.recipes import load_recipe
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         default={},
         metavar='KEY=VALUE',
         help='override settings of the config, as in model.losses.aekt.beta=2.0',

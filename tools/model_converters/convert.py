@@ -9,8 +9,8 @@ aekt_mm.models.weights.load_weights knows their layout.
 """
 
 import argparse
-import sys
 
+from aekt_mm.engine.command_line import add_traceback_argument, mistakes_in_a_line
 from aekt_mm.engine.converting import KEPT_UNDER, convert
 
 
@@ -24,11 +24,10 @@ def main() -> None:
     parser.add_argument(
         '--to', choices=KEPT_UNDER, default='aekt_mm', help='whose layout to write (aekt_mm)'
     )
+    add_traceback_argument(parser)
     args = parser.parse_args()
-    try:
+    with mistakes_in_a_line('convert', args):
         convert(args.config, args.source, args.target, args.to)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f'convert: {error}')
     print(args.target)
 
 

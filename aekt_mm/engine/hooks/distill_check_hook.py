@@ -1,43 +1,80 @@
 """Stop a run that can't be right, and say why."""
 
+from typing import Any
+
+import numpy as np
+import torch
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor, nn
 
 from aekt_mm.models.classifiers import num_classes
+from aekt_mm.models.weights import check_finite, load_own_weights, misfits
 from aekt_mm.registry import HOOKS
 
 from .loss_epoch_hook import LossEpochHook
 
+#: Over how many batches the teacher is watched.
+TRIAL_BATCHES = 100
+
 
 @HOOKS.register_module()
 class DistillCheckHook(Hook):
-    """Check labels before training and logits during it.
+    """Check weights and labels before training, the teacher at its begin, logits during it.
 
-    Before the first step: the dataset has no more classes than the model, and the logits of a
-    cached teacher belong to it. After every step: the
+    What is loaded is of this model: all of it where a run resumes, some of it where ``load_from``
+    names weights to start from. Before the first step: there are batches, labels are of classes
+    that the model has, and the logits of a cached teacher belong to the data. After the first
+    hundred steps a teacher that is right hardly more often than chance is warned of: it is
+    untrained, normalised wrongly, or has its classes in another order. After every step: the
     student's and the teacher's logits are finite. The flags are read right after MMEngine has read
     the losses, when there is nothing left to wait for.
 
     Raises:
-        ValueError: If the dataset has more classes than the model tells apart, or a part of a loss
-            follows the epochs and there is no ``LossEpochHook``.
+        ValueError: If a checkpoint, the number of batches or the labels do not fit, or a part of a
+            loss follows the epochs and there is no ``LossEpochHook``.
         FloatingPointError: If logits are NaN or infinite; the message says whose, and in which
             iteration. It comes before a checkpoint of that iteration can be written.
     """
 
     priority = 'VERY_HIGH'
 
+    def __init__(self) -> None:
+        self.teacher_top1: list[Tensor] = []
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare what was read with the model, which MMEngine fills as far as names fit."""
+        state = checkpoint.get('state_dict', checkpoint)
+        state = {k.removeprefix('module.'): v for k, v in state.items() if isinstance(v, Tensor)}
+        source, model = runner._load_from, _unwrapped(runner.model)
+        if runner._resume:
+            load_own_weights(model, state, source)
+            return
+        wanted = model.state_dict()
+        fitting = [
+            name for name in wanted if name in state and state[name].shape == wanted[name].shape
+        ]
+        differences = '\n  '.join(misfits(wanted, state))
+        if not fitting:
+            raise ValueError(f'load_from={source}: none of it fits the model:\n  {differences}')
+        check_finite(state, source)
+        if differences:
+            print_log(
+                f"load_from={source}: {len(fitting)} of {len(wanted)} of the model's weights and "
+                f'statistics are loaded; the rest does not fit:\n  {differences}',
+                'current',
+                level=30,
+            )
+
     def before_train(self, runner: Runner) -> None:
-        """Compare the numbers of classes, and let a cached teacher look at the data."""
-        dataset = runner.train_dataloader.dataset
-        classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        count = num_classes(getattr(model, 'student', model))
-        if classes is not None and count is not None and len(classes) > count:
+        """Look at loop and labels, and let a cached teacher look at the data."""
+        loader, model = runner.train_dataloader, _unwrapped(runner.model)
+        if len(loader) == 0:
             raise ValueError(
-                f'{type(dataset).__name__} has {len(classes)} classes, but the model tells only '
-                f'{count} apart: set num_classes of its head'
+                f'{len(loader.dataset)} training images give no batch of {loader.batch_size}: '
+                'lower train_dataloader.batch_size, or set its drop_last=False'
             )
         losses = getattr(model, 'losses', None)
         follows = [m for m in losses.modules() if hasattr(m, 'set_epoch')] if losses else []
@@ -46,10 +83,17 @@ class DistillCheckHook(Hook):
                 f'{type(follows[0]).__name__} follows the epochs, but nothing tells it: add '
                 "dict(type='LossEpochHook') to custom_hooks"
             )
-        if hasattr(getattr(model, 'teacher', None), 'attach'):
-            model.teacher.attach(
-                runner.train_dataloader, model.data_preprocessor, runner.max_epochs
+        loop = runner.train_loop
+        if type(loop) is EpochBasedTrainLoop and loop.iter != loop.epoch * len(loader):
+            raise ValueError(
+                "MMEngine's loop would repeat the epoch that the checkpoint was saved in: resume "
+                'with tools/train.py, or at the checkpoint of an epoch'
             )
+        if hasattr(model, 'losses') and model.teacher is None:
+            raise ValueError('model.teacher is None: a distiller without a teacher only predicts')
+        check_labels(loader.dataset, num_classes(getattr(model, 'student', model)))
+        if hasattr(getattr(model, 'teacher', None), 'attach'):
+            model.teacher.attach(loader, model.data_preprocessor, runner.max_epochs)
 
     def after_train_iter(
         self,
@@ -58,23 +102,91 @@ class DistillCheckHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Look at the logits' flags."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        """Look at the logits' flags, and at the teacher's accuracy."""
+        model = _unwrapped(runner.model)
         finite = getattr(model, 'finite', None)
-        if finite is None or finite.all():
-            return
-        student, teacher = finite.tolist()
-        sides = {
-            (False, True): "the student's logits are",
-            (True, False): "the teacher's logits are",
-        }.get((student, teacher), "both the student's and the teacher's logits are")
-        hint = (
-            'training diverged: a lower learning rate, a lower loss weight or a bounded explicit '
-            'term may help'
-            if not student
-            else 'look at its checkpoint and its normalisation'
+        if finite is not None and not finite.all():
+            raise FloatingPointError(_not_finite(*finite.tolist(), runner))
+        if 'teacher_top1' in (outputs or {}) and len(self.teacher_top1) < TRIAL_BATCHES:
+            self.teacher_top1.append(torch.as_tensor(outputs['teacher_top1']))
+            if len(self.teacher_top1) == min(TRIAL_BATCHES, runner.max_iters):
+                self._judge(num_classes(model.student))
+
+    def _judge(self, classes: int | None) -> None:
+        top1 = torch.stack(self.teacher_top1).mean().item()
+        # a tenth of the way from chance to perfection
+        if classes is not None and top1 < 100 / classes + 10 * (1 - 1 / classes):
+            print_log(
+                f'The teacher is right on {top1:.1f} % of the images of the first '
+                f'{len(self.teacher_top1)} batches, and chance is {100 / classes:.1f} %: a student '
+                'learns little from it. Look at its weights (model.teacher.checkpoint), its '
+                'normalisation and channel order (model.teacher.data_preprocessor) and the order '
+                'of its classes',
+                'current',
+                level=30,
+            )
+
+
+def check_labels(dataset: Any, count: int | None) -> None:
+    """Check that a dataset's labels are classes that a model has.
+
+    Args:
+        dataset: One of ours or of mmpretrain; of another kind only its ``metainfo`` is looked at.
+        count: How many classes the model tells apart, None where that is not known.
+
+    Raises:
+        ValueError: If there are more classes, or a label is not in [0, count).
+    """
+    if count is None:
+        return
+    name = type(dataset).__name__
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if classes is not None and len(classes) > count:
+        raise ValueError(
+            f'{name} has {len(classes)} classes, but the model tells only {count} apart: set '
+            'num_classes of its head'
         )
-        raise FloatingPointError(
-            f'{sides} NaN or infinite in iteration {runner.iter + 1} (epoch {runner.epoch + 1}): '
-            f'{hint}'
+    folders = getattr(dataset, 'folder_to_idx', None)
+    if folders and classes is not None and len(folders) < len(classes):
+        place = getattr(dataset, 'img_prefix', 'its folder')
+        raise ValueError(
+            f'{name} has {len(classes)} classes, but {place} has a folder for only {len(folders)} '
+            'of them, so that labels would be wrong'
         )
+    while hasattr(dataset, 'dataset') and not hasattr(dataset, 'labels'):
+        dataset = dataset.dataset  # what a wrapper has is what it gives
+    labels = getattr(dataset, 'labels', None)
+    if labels is None and hasattr(dataset, 'get_gt_labels'):
+        labels = dataset.get_gt_labels()
+    try:
+        labels = np.asarray(labels)
+    except ValueError:
+        return  # of several classes each
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return
+    wrong = np.flatnonzero((labels < 0) | (labels >= count))
+    if len(wrong):
+        raise ValueError(
+            f'{len(wrong)} of {len(labels)} labels of {name} are of no class of the model, which '
+            f'tells {count} apart: sample {wrong[0]} has label {labels[wrong[0]]}'
+        )
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _not_finite(student: bool, teacher: bool, runner: Runner) -> str:
+    sides = {
+        (False, True): "the student's logits are",
+        (True, False): "the teacher's logits are",
+    }.get((student, teacher), "both the student's and the teacher's logits are")
+    hint = (
+        'training diverged: a lower learning rate, a lower loss weight or a bounded explicit '
+        'term may help'
+        if not student
+        else 'look at its checkpoint and its normalisation'
+    )
+    return (
+        f'{sides} NaN or infinite in iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {hint}'
+    )

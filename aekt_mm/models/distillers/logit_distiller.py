@@ -59,7 +59,8 @@ class LogitDistiller(BaseModel):
         ...     connector=dict(type='TaskSerializationFC'))
         >>> samples = [DataSample().set_gt_label(label) for label in (3, 5)]
         >>> sorted(distiller(torch.rand(2, 3, 32, 32), samples, mode='loss'))
-        ['aekt.confidence_ratio', 'aekt.loss_explicit', 'aekt.loss_implicit', 'loss_ce']
+        ['aekt.confidence_ratio', 'aekt.loss_explicit', 'aekt.loss_implicit', 'loss_ce',
+         'student_top1', 'teacher_top1']
     """
 
     def __init__(
@@ -85,7 +86,8 @@ class LogitDistiller(BaseModel):
             )
 
         losses = {} if losses is None and features else losses
-        if not isinstance(losses, dict) or not (losses or features) or 'type' in losses:
+        named = isinstance(losses, dict) and 'type' not in losses and (losses or features)
+        if not named or not all(isinstance(loss, dict | nn.Module) for loss in losses.values()):
             raise ValueError(
                 "losses must map names to losses, as in dict(aekt=dict(type='AEKTLoss')), but is "
                 f'{losses!r}'
@@ -154,8 +156,9 @@ class LogitDistiller(BaseModel):
         """Compute the cross-entropy of the student's head and the distillation losses.
 
         Returns:
-            Scalars: ``loss_ce`` and whatever else the head logs, and what each distillation loss
-            returns, its name before a dot.
+            Scalars: ``loss_ce`` and whatever else the head logs, what each distillation loss
+            returns, its name before a dot, and as statistics ``student_top1`` and
+            ``teacher_top1``, the accuracy of both on the batch in percent.
         """
         if self.features is not None:
             self.features.watch()
@@ -167,6 +170,8 @@ class LogitDistiller(BaseModel):
             [logits.detach().isfinite().all() for logits in (distillation, teacher_logits)]
         )
         target = batch_target(data_samples)
+        losses['student_top1'] = _top1(classification, target)
+        losses['teacher_top1'] = _top1(teacher_logits, target)
         parts = {
             name: distill_loss(distillation, teacher_logits, target)
             for name, distill_loss in self.losses.items()
@@ -200,6 +205,12 @@ def _built(part: Any) -> Any:
 
 def _first(*options: Any) -> Any:
     return next((option for option in options if option is not None), None)
+
+
+@torch.no_grad()
+def _top1(logits: Tensor, target: Tensor) -> Tensor:
+    labels = target if target.ndim == 1 else target.argmax(1)
+    return (logits.argmax(1) == labels).float().mean() * 100
 
 
 def _check_classes(part: str, count: int | None, classes: int | None) -> None:

@@ -67,6 +67,11 @@ class AEKTLoss(DistillLoss):
             from aekt_mm.registry import EXPLICIT_TERMS, build
 
             explicit = build(EXPLICIT_TERMS, explicit)
+        elif not callable(explicit):
+            raise ValueError(
+                "explicit must be a term, as in dict(type='RatioWeighted'), or a function, but is "
+                f'{explicit!r}'
+            )
         self.explicit = explicit
 
     def terms(

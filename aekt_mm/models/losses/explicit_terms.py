@@ -11,8 +11,10 @@ confidence up. A term may leave it out; then the loss does not log the weight it
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .distill_loss import bernoulli_kl
 from .logit_loss import check_range
@@ -54,6 +56,8 @@ class RatioWeighted(nn.Module):
 
     def forward(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
         """Compute the term of each sample, (N,)."""
+        if self.max_weight is None and self.base == 'kl':
+            return _RatioWeightedKL.apply(student_margin, teacher_margin)
         weight = self._weight(student_margin, teacher_margin)
         if self.base == 'log':
             return -weight * F.logsigmoid(student_margin)
@@ -67,7 +71,7 @@ class RatioWeighted(nn.Module):
         return weight * (teacher_margin.sigmoid() - student_margin.sigmoid())
 
     def _weight(self, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
-        weight = (F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin).detach()).exp()
+        weight = (F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin)).detach().exp()
         return weight if self.max_weight is None else weight.clamp(max=self.max_weight)
 
 
@@ -115,6 +119,42 @@ class RatioPull(nn.Module):
         """Compute the pull on each sample's margin, (N,)."""
         log_ratio = F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin)
         return log_ratio.expm1().clamp(max=self.max_pull)
+
+
+class _RatioWeightedKL(torch.autograd.Function):
+    """The unlimited weight times the divergence, finite wherever their product is.
+
+    Behind the teacher by far, the weight can be beyond all numbers and the divergence below: with
+    p the smaller, w KL = (pT² / pS) (KL / pT), whose factors are neither.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, student_margin: Tensor, teacher_margin: Tensor
+    ) -> Tensor:
+        log_student, log_teacher = F.logsigmoid(student_margin), F.logsigmoid(teacher_margin)
+        gap = log_teacher - log_student
+        # (1 - pT) (log(1 - pT) - log(1 - pS)) / pT, where pT rounds away: pS / pT - 1
+        rest = bernoulli_kl(student_margin, teacher_margin) / teacher_margin.sigmoid() - gap
+        tiny = log_teacher < math.log(torch.finfo(gap.dtype).eps)
+        rest = torch.where(tiny, torch.expm1(-gap), rest)
+        behind, factor = gap > 1, (2 * log_teacher - log_student).exp()
+        weight = gap.exp()
+        ctx.save_for_backward(
+            torch.where(
+                behind,
+                factor * torch.expm1(-gap),
+                weight * (student_margin.sigmoid() - teacher_margin.sigmoid()),
+            )
+        )
+        near = weight * bernoulli_kl(student_margin, teacher_margin)
+        return torch.where(behind, factor * (gap + rest), near)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return grad * slope, None
 
 
 class LogRatio(nn.Module):

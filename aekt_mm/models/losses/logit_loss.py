@@ -68,8 +68,9 @@ class LogitLoss(nn.Module):
             Scalars: the parts of the loss (names with ``loss``), and statistics without gradient.
 
         Raises:
-            ValueError: If shapes do not fit, or a soft target mixes too many classes. On a GPU
-                only the first soft targets are looked at: to look makes a step wait.
+            ValueError: If shapes do not fit, or a soft target mixes too many classes or has shares
+                that are negative, NaN or do not sum to 1. On a GPU only the first soft targets are
+                looked at: to look makes a step wait.
             IndexError: If a label is not in [0, C). On a GPU labels are not looked at, since that
                 would make every step wait: check the dataset's beforehand.
         """
@@ -154,6 +155,15 @@ def _check_values(target: Tensor, classes: int) -> None:
                 f'a soft target mixes {mixed} classes, but at most {MAX_MIXED_CLASSES} are '
                 'supported: mixup and cutmix mix two; label smoothing belongs to the cross-entropy '
                 "of the student's head"
+            )
+        sums = target.sum(dim=1)
+        # negated, so that NaN is wrong; half precision rounds shares
+        wrong = ~((target >= 0).all(dim=1) & ((sums - 1).abs() <= 1e-2))
+        if wrong.any():
+            shares = target[wrong][0]
+            shares = shares[shares != 0].tolist()
+            raise ValueError(
+                f'a soft target must have shares of at least 0 that sum to 1, but has {shares}'
             )
         return
     low, high = target.aminmax()

@@ -1,14 +1,19 @@
 """Logits of a teacher on disk, for K views of each of N samples."""
 
+import errno
 import hashlib
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from aekt_mm.files import replace_text
 
 FORMATS = ('float32', 'float16', 'topk')
 VERSION = 1
@@ -66,14 +71,17 @@ class LogitCache:
             folder: Where; it is made.
             manifest: ``views``, ``samples``, ``classes``, ``format``, ``k``, ``temperature`` and
                 whatever identifies teacher, data and pipeline.
+
+        Raises:
+            OSError: If the disk has no room for it; the message says what is needed and free.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         record = record_type(manifest['format'], manifest['classes'], manifest['k'])
         count = manifest['views'] * manifest['samples']
         for name, size in (('logits.bin', record.itemsize), ('written.bin', 1)):
-            with (folder / name).open('wb') as file:
-                file.truncate(count * size)
+            (folder / name).unlink(missing_ok=True)  # or what it links to would be overwritten
+            _reserve(folder / name, count * size)
         _write_json(folder / 'manifest.json', {'version': VERSION, 'checksums': None, **manifest})
         return cls(folder, writable=True)
 
@@ -135,7 +143,13 @@ class LogitCache:
                 f'the teacher cache {self.folder} is {done:.0%} written: the same call of '
                 'tools/cache_teacher.py completes it'
             )
-        for view, checksum in enumerate(self.manifest['checksums']):
+        checksums = self.manifest['checksums']
+        if not isinstance(checksums, list) or len(checksums) != self.views:
+            raise ValueError(
+                f'{self.folder}/manifest.json is damaged: it must have a checksum for each of '
+                f'{self.views} views'
+            )
+        for view, checksum in enumerate(checksums):
             if self._checksum(view) != checksum:
                 raise ValueError(
                     f'view {view} of the teacher cache {self.folder} is damaged: its checksum is '
@@ -188,7 +202,27 @@ class LogitCache:
                 f'{path} should have {expected} bytes, but '
                 + ('is not there' if size is None else f'has {size}: it is truncated or foreign')
             )
+        if mode == 'r+' and path.is_symlink():
+            raise ValueError(f'{path} is a symbolic link: what it leads to is not written to')
         return np.memmap(path, dtype, mode, shape=(self.views, self.samples))
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file with all its disk space: writing to a map of one without would end in SIGBUS."""
+    try:
+        with path.open('xb') as file:
+            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+            file.truncate(size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise OSError(
+            f'a teacher cache of {size / 2**20:,.0f} MiB does not fit into {path.parent}, where '
+            f'{free / 2**20:,.0f} MiB are free: take another folder, fewer views, or the format '
+            'float16 or topk'
+        ) from error
 
 
 def record_type(form: str, classes: int, k: int) -> np.dtype:
@@ -210,6 +244,4 @@ def record_type(form: str, classes: int, k: int) -> np.dtype:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_name(f'.{path.name}.partial')
-    partial.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-    partial.replace(path)
+    replace_text(path, json.dumps(content, indent=2) + '\n')

@@ -1,12 +1,23 @@
 """Runs that can't be right stop, and say why."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 
+from aekt_mm.engine.hooks import DistillCheckHook, distill_check_hook
+from aekt_mm.engine.hooks.distill_check_hook import check_labels
 from aekt_mm.engine.launching import build_runner
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch):
+    """Formatting the config for every checkpoint would take longer than these epochs."""
+    monkeypatch.setattr(Config, 'pretty_text', 'for brevity')
 
 
 class Poison(Hook):
@@ -88,3 +99,87 @@ def test_a_curriculum_that_nothing_tells_the_epoch(digits_recipe):
     runner.train()
     assert runner.model.losses.aekt.temperature.strength.item() == pytest.approx(0.5)
     assert runner.message_hub.get_scalar('train/aekt.temperature').current() > 1
+
+
+def test_a_teacher_near_chance_is_warned_of(digits_recipe):
+    """The fixture's teacher is untrained."""
+    cfg = digits_recipe
+    cfg.train_dataloader.batch_size = 300
+    build_runner(cfg).train()
+    log = next(Path(cfg.work_dir).glob('*/*.log')).read_text()
+    said = re.search(r'The teacher is right on (.*) % of the images of the first 6 batches', log)
+    assert float(said[1]) < 19
+    assert 'chance is 10.0 %' in log
+    for place in ('model.teacher.checkpoint', 'model.teacher.data_preprocessor'):
+        assert place in log
+    assert 'student_top1: ' in log
+    assert 'teacher_top1: ' in log
+
+
+def test_a_good_teacher_is_not():
+    hook = DistillCheckHook()
+    hook.teacher_top1 = [torch.tensor(19.5)]
+    messages = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill_check_hook, 'print_log', lambda message, *_, **__: messages.append(1))
+        hook._judge(10)
+        assert not messages
+        hook.teacher_top1 = [torch.tensor(18.5)]
+        hook._judge(10)
+        assert messages
+
+
+def test_load_from_another_network(digits_recipe, tmp_path):
+    cfg = digits_recipe
+    cfg.load_from = str(tmp_path / 'other.pth')
+    torch.save({'state_dict': {'fc.weight': torch.ones(3)}}, cfg.load_from)
+    with pytest.raises(ValueError) as error:
+        build_runner(cfg).train()
+    assert f'load_from={cfg.load_from}: none of it fits the model:' in str(error.value)
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_load_from_part_of_a_network_is_said(digits_recipe, tmp_path):
+    cfg = digits_recipe
+    cfg.load_from = str(tmp_path / 'part.pth')
+    runner = build_runner(cfg)
+    state = runner.model.state_dict()
+    del state['student.head.fc.weight']
+    torch.save(state, cfg.load_from)
+    runner.train()
+    log = next(Path(cfg.work_dir).glob('*/*.log')).read_text()
+    assert f'{len(state)} of {len(state) + 1} of the model' in log
+    assert 'missing: student.head.fc.weight' in log
+
+
+@pytest.mark.parametrize(('label', 'metainfo'), [(12, {}), (-1, dict(classes=list('ab')))])
+def test_labels_of_no_class(label, metainfo):
+    labels = [0, 1, label, 3]
+    plain = SimpleNamespace(labels=torch.tensor(labels), metainfo=metainfo)
+    listed = SimpleNamespace(get_gt_labels=lambda: labels, metainfo=metainfo)
+    for dataset in (plain, SimpleNamespace(dataset=listed, metainfo=metainfo)):
+        message = f'1 of 4 labels of SimpleNamespace are of no class.*sample 2 has label {label}'
+        with pytest.raises(ValueError, match=message):
+            check_labels(dataset, 10)
+        check_labels(dataset, None)
+
+
+def test_a_batch_larger_than_the_data(digits_recipe):
+    digits_recipe.train_dataloader.update(batch_size=1000, drop_last=True)
+    digits_recipe.param_scheduler = None
+    with pytest.raises(ValueError, match='898 training images give no batch of 1000: lower'):
+        build_runner(digits_recipe).train()
+
+
+def test_a_folder_with_too_few_classes():
+    dataset = SimpleNamespace(
+        metainfo=dict(classes=list('abcd')), folder_to_idx={'n01': 0}, img_prefix='data/imagenet'
+    )
+    with pytest.raises(ValueError, match='4 classes, but data/imagenet has a folder for only 1'):
+        check_labels(dataset, 4)
+
+
+def test_a_distiller_without_a_teacher(digits_recipe):
+    digits_recipe.model.teacher = None
+    with pytest.raises(ValueError, match=r'model\.teacher is None: .* only predicts'):
+        build_runner(digits_recipe).train()

@@ -258,6 +258,9 @@ def soft(classes):
         ((12, 7), (12, 7), torch.zeros(11).long(), ValueError, 'target must be'),
         ((12, 7), (12, 7), torch.zeros(12), ValueError, 'target must be .*float32'),
         ((12, 7), (12, 7), soft(3), ValueError, 'mixes 3 classes, but at most 2'),
+        ((12, 7), (12, 7), soft(2) * 3, ValueError, r'sum to 1, but has \[1.5, 1.5\]'),
+        ((12, 7), (12, 7), soft(1) - 2 * soft(1), ValueError, r'at least 0 .*has \[-1.0\]'),
+        ((12, 7), (12, 7), soft(1).where(soft(1) == 0, torch.nan), ValueError, r'has \[nan\]'),
     ],
 )
 def test_bad_batches(student, teacher, target, error, message):

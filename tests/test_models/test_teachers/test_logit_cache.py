@@ -1,6 +1,8 @@
 """Logits on disk: what goes in comes out, and nothing else does."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -151,3 +153,45 @@ class TestRefusals:
     def test_bad_options(self, tmp_path, options, message):
         with pytest.raises(ValueError, match=message):
             make(tmp_path, **options)
+
+
+def test_a_manifest_with_too_few_checksums(tmp_path):
+    fill(make(tmp_path))
+    path = tmp_path / 'manifest.json'
+    content = json.loads(path.read_text())
+    content['checksums'].pop()
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='must have a checksum for each of 2 views'):
+        LogitCache(tmp_path).verify()
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    precious = tmp_path / 'precious.bin'
+    precious.write_bytes(b'mine')
+    folder = tmp_path / 'cache'
+    folder.mkdir()
+    (folder / 'logits.bin').symlink_to(precious)
+    fill(make(folder))
+    assert precious.read_bytes() == b'mine'
+
+    (folder / 'logits.bin').rename(tmp_path / 'moved.bin')
+    (folder / 'logits.bin').symlink_to(tmp_path / 'moved.bin')
+    LogitCache(folder).verify()  # reading is harmless
+    with pytest.raises(ValueError, match=r'logits\.bin is a symbolic link'):
+        LogitCache(folder, writable=True)
+
+
+def test_a_cache_that_does_not_fit_is_refused_before_it_is_begun(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'posix_fallocate', full)
+    with pytest.raises(OSError, match=r'of 0 MiB does not fit into .* MiB are free: take another'):
+        make(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_space_is_reserved(tmp_path):
+    make(tmp_path)
+    status = (tmp_path / 'logits.bin').stat()
+    assert status.st_blocks * 512 >= status.st_size == VIEWS * SAMPLES * CLASSES * 4

@@ -1,0 +1,134 @@
+"""The loop of training by epochs, which can go on in the middle of one."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.logging import print_log
+from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, Sampler
+
+from aekt_mm.registry import LOOPS
+from aekt_mm.structures import view_keys
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """MMEngine's loop by epochs, exact after a resume.
+
+    Every checkpoint notes how many batches of its epoch are done. A run that continues at it begins
+    with the next one: samplers give the rest of the epoch, and nothing that was done is loaded.
+    What a network draws at random in a step (dropout, stochastic depth) follows from the seed, the
+    iteration and the rank. With a :class:`~aekt_mm.datasets.ViewSampler`, which says for
+    augmentation what this says for the network, a run that was killed anywhere ends bit for bit as
+    one that was not. ``tools/train.py`` takes it for every config by epochs.
+
+    Raises:
+        ValueError: On a resume in the middle of an epoch that can't be continued: epochs had
+            another number of batches, it was not noted how many are done, or the sampler has no
+            order to go on in.
+    """
+
+    def run(self) -> nn.Module:
+        """Train, from where a checkpoint was saved if the run resumes."""
+        self._done = self._batches_done() if self.runner._resume else 0
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """Iterate one epoch, or what is left of it."""
+        first, self._done = self._done, 0
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        with _from_batch(self.dataloader, first) as batches:
+            for index, data in enumerate(batches, first):
+                self.run_iter(index, data)
+        self._note(0)  # before the hooks that save at the end of an epoch
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Take a step."""
+        self._note(idx + 1)
+        _seed_step(self.runner.seed, self._iter)
+        super().run_iter(idx, data_batch)
+
+    def _note(self, done: int) -> None:
+        """Note where the epoch is: message hubs are saved and loaded with checkpoints."""
+        self.runner.message_hub.update_info('epoch_position', [done, len(self.dataloader)])
+
+    def _batches_done(self) -> int:
+        length = len(self.dataloader)
+        noted = self.runner.message_hub.runtime_info.get('epoch_position')
+        # what other loops save says it only where an epoch is complete
+        done, before = noted or (self._iter - self._epoch * length, length)
+        if before == length and (noted or done == 0):
+            if done and not hasattr(self.dataloader.sampler, 'num_views'):
+                print_log(
+                    f'Resumed after {done} of {length} batches of an epoch: the rest comes in the '
+                    'same order, but augmented anew. A ViewSampler would make it exact',
+                    'current',
+                    level=30,
+                )
+            return done
+        if noted and done == 0:
+            print_log(
+                f'Epochs had {before} batches and now have {length}, since the data, the batch '
+                'size or the number of processes are others: the run does not end as it would have',
+                'current',
+                level=30,
+            )
+            return 0
+        raise ValueError(
+            f'the checkpoint was saved in the middle of epoch {self._epoch + 1} '
+            + (
+                f'(after {done} of {before} batches), but epochs now have {length}'
+                if noted
+                else 'by a loop that does not note where'
+            )
+            + ': resume with the batch size and the number of processes it was saved with, or at '
+            'the checkpoint of an epoch'
+        )
+
+
+@contextmanager
+def _from_batch(loader: DataLoader, first: int) -> Iterator[DataLoader]:
+    """Let a dataloader begin with another batch than the first, once."""
+    batches = loader.batch_sampler
+    if first == 0:
+        yield loader
+        return
+    if type(batches) is not BatchSampler:
+        raise ValueError(
+            f'a batch sampler {type(batches).__name__} can not go on in the middle of an epoch: '
+            'resume at the checkpoint of an epoch'
+        )
+    whole, batches.sampler = batches.sampler, _Rest(batches.sampler, first * batches.batch_size)
+    try:
+        yield loader
+    finally:
+        batches.sampler = whole
+
+
+class _Rest(Sampler):
+    """What a sampler gives from a position on; as long as the whole."""
+
+    def __init__(self, sampler: Sampler, start: int) -> None:
+        self.sampler, self.start = sampler, start
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator:
+        return islice(self.sampler, self.start, None)
+
+
+def _seed_step(seed: int, step: int) -> None:
+    key = view_keys(seed, step, torch.tensor([get_rank()])).item()
+    random.seed(key)
+    np.random.seed(key % 2**32)
+    torch.manual_seed(key % 2**63)

@@ -1,0 +1,207 @@
+"""Runs that are ended from outside go on where they were, in the middle of an epoch too."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+
+from aekt_mm.engine.checkpoints import latest_whole_checkpoint
+from aekt_mm.engine.interruption import StopHook, locked, resume_command
+from aekt_mm.engine.launching import build_runner, resume_point
+from aekt_mm.models.checkpoints import load_restricted
+
+
+def equal(a, b, place=''):
+    """Compare nested states bit for bit."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), place
+    elif isinstance(a, dict | list | tuple):
+        items = a.items() if isinstance(a, dict) else enumerate(a)
+        assert len(a) == len(b), place
+        for key, value in items:
+            equal(value, b[key], f'{place}.{key}')
+    else:
+        assert a == b, place
+
+
+class Send(Hook):
+    """Send this process a signal in the middle of an iteration, counted from 1."""
+
+    def __init__(self, number, iteration):
+        self.number, self.iteration = number, iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == self.iteration:
+            os.kill(os.getpid(), self.number)
+
+    def before_val(self, runner):
+        if self.iteration == 'val':
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture
+def train(digits_recipe, tmp_path, monkeypatch):
+    """Train the digits recipe by batches of 100, 9 an epoch, with dropout in the student."""
+    # formatting the config anew for every checkpoint takes longer than these epochs
+    monkeypatch.setattr(Config, 'pretty_text', 'for brevity')
+    digits_recipe.train_dataloader.batch_size = 100
+    head = digits_recipe.model.student.head
+    head.update(type='StackedLinearClsHead', mid_channels=[12], dropout_rate=0.5)
+
+    def train(name, send=None, resume=False, **options):
+        cfg = digits_recipe.copy()
+        cfg.merge_from_dict(options)
+        cfg.work_dir = str(tmp_path / name)
+        cfg.experiment_name = f'{tmp_path.name}_{name}_{resume}'
+        resume_point(cfg, 'auto' if resume else None)
+        stop = StopHook('python tools/train.py CONFIG --resume')
+        with stop.listening():
+            runner = build_runner(cfg)
+            runner.register_hook(stop)
+            if send is not None:
+                runner.register_hook(Send(*send))
+            runner.train()
+        return load_restricted(tmp_path / name / 'epoch_2.pth')
+
+    return train
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_signal_in_an_epoch_costs_nothing(workers, train, tmp_path, capsys):
+    """Stopped in the middle of the first epoch, at its end and in the second: as undisturbed."""
+    options = {
+        'train_dataloader.num_workers': workers,
+        'train_dataloader.persistent_workers': workers > 0,
+    }
+    whole = train('whole', **options)
+    for number, iteration in (
+        (signal.SIGTERM, 4),
+        (signal.SIGINT, 9),
+        (signal.SIGTERM, 12),
+    )[: 3 if workers == 0 else 1]:
+        with pytest.raises(SystemExit) as leaving:
+            train('stopped', (number, iteration), resume=iteration > 4, **options)
+        assert leaving.value.code == 128 + number
+        said = capsys.readouterr().out
+        path = tmp_path / 'stopped/interrupted.pth'
+        assert (
+            f'train: stopped by {number.name} after iteration {iteration}, saved in {path}. '
+            'To go on: python tools/train.py CONFIG --resume' in said
+        )
+        assert latest_whole_checkpoint(tmp_path / 'stopped') == str(path)
+    resumed = train('stopped', resume=True, **options)
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        equal(whole[part], resumed[part], part)
+    assert resumed['meta']['iter'] == 18
+    logged = [saved['message_hub']['log_scalars']['train/loss'] for saved in (whole, resumed)]
+    assert logged[0]._log_history.tolist() == logged[1]._log_history.tolist()
+
+
+def test_a_checkpoint_by_iteration_goes_on_where_it_was_saved(train, tmp_path):
+    by_iteration = {'default_hooks.checkpoint': dict(by_epoch=False, interval=6, max_keep_ckpts=9)}
+    with pytest.raises(FileNotFoundError):
+        train('iterations', **by_iteration)  # which saves no epoch
+    folder = tmp_path / 'again'
+    folder.mkdir()
+    (tmp_path / 'iterations/iter_6.pth').rename(folder / 'iter_6.pth')
+    with pytest.raises(FileNotFoundError):
+        train('again', resume=True, **by_iteration)
+    whole, again = (
+        load_restricted(tmp_path / name / 'iter_18.pth') for name in ('iterations', 'again')
+    )
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        equal(whole[part], again[part], part)
+
+    # with another batch size there is no such place to go on at
+    (folder / 'iter_18.pth').unlink()
+    (folder / 'last_checkpoint').write_text('iter_12.pth')
+    with pytest.raises(ValueError, match=r'saved in the middle of epoch 2 \(after 3 of 9 batches'):
+        train('again', resume=True, **{'train_dataloader.batch_size': 50})
+
+
+def test_a_stock_sampler_goes_on_and_says_what_differs(train, tmp_path):
+    options = {
+        'train_dataloader.sampler.type': 'DefaultSampler',
+        'data_preprocessor.crop_padding': 0,
+    }
+    whole = train('whole', **options)
+    with pytest.raises(SystemExit):
+        train('stopped', (signal.SIGTERM, 5), **options)
+    resumed = train('stopped', resume=True, **options)
+    for part in ('state_dict', 'optimizer'):  # nothing is augmented here
+        equal(whole[part], resumed[part], part)
+    logs = ''.join(file.read_text() for file in tmp_path.glob('stopped/*/*.log'))
+    assert 'Resumed after 5 of 9 batches of an epoch: the rest comes in the same order' in logs
+
+
+def test_a_signal_in_validation_names_the_checkpoint_that_stands(train, tmp_path, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        train('run', (signal.SIGTERM, 'val'))
+    assert leaving.value.code == 143
+    assert f'during validation: {tmp_path}/run/epoch_2.pth stands' in capsys.readouterr().out
+
+
+def test_a_signal_before_the_first_step_leaves_at_once(capsys):
+    stop = StopHook('again')
+    with stop.listening(), pytest.raises(SystemExit) as leaving:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert leaving.value.code == 143
+    assert 'before the first step: there is nothing to save. To go on: again' in (
+        capsys.readouterr().out
+    )
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'launcher', 'environment', 'expected'),
+    [
+        (['c.py'], 'none', {}, 'python tools/train.py c.py --resume'),
+        (['c.py', '--resume', '--seed', '3'], 'none', {}, '... c.py --seed 3 --resume'),
+        (['c.py', '--resume', 'a b.pth'], 'none', {}, 'python tools/train.py c.py --resume'),
+        (
+            ['c d.py', '--launcher', 'pytorch', '--amp'],
+            'pytorch',
+            {'GROUP_WORLD_SIZE': '1', 'LOCAL_WORLD_SIZE': '4'},
+            "bash tools/dist_train.sh 'c d.py' 4 --amp --resume",
+        ),
+        (['c.py', '--launcher', 'slurm'], 'slurm', {}, 'the same command with --resume'),
+    ],
+)
+def test_the_command_that_goes_on(arguments, launcher, environment, expected, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py', *arguments])
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    expected = expected.replace('...', 'python tools/train.py')
+    assert resume_command(launcher) == expected
+
+
+HOLD = """
+import sys
+sys.path.insert(0, {root!r})
+from aekt_mm.engine.interruption import locked
+with locked({folder!r}, 'none'):
+    print('held', flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_work_directory_has_one_run(tmp_path):
+    root = str(Path(__file__).parents[2])
+    script = HOLD.format(root=root, folder=str(tmp_path))
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen([sys.executable, '-c', script], **pipes)
+    while other.stdout.readline() != 'held\n':
+        pass
+    in_use = pytest.raises(BlockingIOError, match=f'in use by process {other.pid} on .*--work-dir')
+    with in_use, locked(tmp_path, 'none'):
+        pass
+    other.kill()
+    other.wait()
+    with locked(tmp_path, 'none'):  # the lock went with it
+        pass
