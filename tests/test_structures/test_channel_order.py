@@ -35,6 +35,13 @@ def files(folder, steps=()):
     return CustomDataset(data_root=str(folder), pipeline=pipeline)
 
 
+def test_a_crop_that_is_decoded_at_its_scale(red):
+    pytest.importorskip('simplejpeg')
+    pipeline = [dict(type='aekt_mm.LoadRandomResizedCrop', scale=8), dict(type='PackInputs')]
+    dataset = CustomDataset(data_root=str(red), pipeline=pipeline)
+    assert data_order(dataset) == pipeline_order(pipeline) == seen(dataset[0]['inputs'])
+
+
 def seen(image):
     """The order that the channels of a red image are in."""
     return {0: 'RGB', 2: 'BGR'}[int(image.float().mean((1, 2)).argmax())]
