@@ -22,8 +22,10 @@ from ray import tune
 import aekt_mm
 from aekt_mm.engine.launching import check_options, hold_out, use_cached_teacher
 from aekt_mm.engine.predicting import student_logits, teacher_logits
+from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.evaluation import measure
+from aekt_mm.files import replace_file
 from aekt_mm.models.teachers import teacher_identity
 
 from .study import MEASURES, Study, Trial, add_result, missing
@@ -63,7 +65,8 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
 
     report = _Report(study, trials)
     os.environ['RAY_CHDIR_TO_TRIAL_DIR'] = '0'
-    os.environ.setdefault('TUNE_DISABLE_AUTO_CALLBACK_LOGGERS', '1')
+    os.environ['TUNE_DISABLE_AUTO_CALLBACK_LOGGERS'] = '1'
+    os.environ['RAY_AIR_NEW_OUTPUT'] = '0'  # which has no way to be quiet
     ray.init(
         address=os.environ.get('RAY_ADDRESS', 'local'),
         include_dashboard=False,
@@ -100,12 +103,13 @@ def trial_config(study: Study, trial: Trial) -> Config:
     test set, and its cached teacher, for whose sake all seeds then see the same views.
 
     Raises:
-        ValueError: If an option is not in the recipe; the message names the arm.
+        ValueError: If there is no such recipe, or an option is not in it; the message names the
+            arm.
     """
-    cfg = Config.fromfile(trial.recipe)
     try:
+        cfg = load_recipe(trial.recipe)
         check_options(cfg, trial.options)
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise ValueError(f'{study.path}: arms.{trial.arm}: {error}') from error
     # a mapping takes the place of what the recipe has, so that nothing of that outlives it
     cfg.merge_from_dict(
@@ -141,10 +145,14 @@ def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
     identity = json.dumps([teacher_identity(cfg.model.teacher), study.hold_out], sort_keys=True)
     path = work_dir / 'teacher_logits.npz'
     if not path.is_file() or np.load(path)['identity'] != identity:
-        partial_path = path.with_name('.teacher_logits.partial.npz')
-        np.savez(partial_path, logits=teacher_logits(cfg).numpy(), identity=identity)
-        partial_path.replace(path)
+        found = dict(logits=teacher_logits(cfg).numpy(), identity=identity)
+        replace_file(path, lambda partial: _save(partial, found))
     return path
+
+
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    with path.open('wb') as file:
+        np.savez(file, **arrays)
 
 
 def _python_path() -> str:

@@ -36,6 +36,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from aekt_mm.files import replace_file
+
 from .intervals import paired_interval
 
 KEYS = ('hold_out', 'baseline', 'seeds', 'threads', 'gpus', 'cached_teacher', 'options', 'arms')
@@ -59,13 +61,13 @@ class Trial:
     Attributes:
         arm: Its name.
         seed: Of weights and order.
-        recipe: Path of the recipe.
+        recipe: Its path, or a name as ``tools/train.py`` takes it.
         options: What the trial overrides in it, as in ``--cfg-options``.
     """
 
     arm: str
     seed: int
-    recipe: Path
+    recipe: Path | str
     options: dict[str, Any] = field(hash=False)
 
     @property
@@ -129,12 +131,14 @@ def read_study(path: str | Path) -> Study:
         raise ValueError(f'{path}: seeds must differ, but are {seeds}')
     if not isinstance(arms, dict) or not arms:
         raise ValueError(f'{path}: arms must map names to recipes, but is {arms!r}')
-    found: dict[str, tuple[Path, dict]] = {}
+    found: dict[str, tuple[Path | str, dict]] = {}
     for name, arm in arms.items():
         _check_keys(path, f'arms.{name}', arm, ARM_KEYS, needed=('recipe',))
-        recipe = path.parent / arm['recipe']
-        if not recipe.is_file():
-            raise FileNotFoundError(f'{path}: arms.{name}.recipe: there is no {recipe}')
+        recipe = arm['recipe']
+        if Path(recipe).suffix:  # else it is a recipe's name
+            recipe = path.parent / recipe
+            if not recipe.is_file():
+                raise FileNotFoundError(f'{path}: arms.{name}.recipe: there is no {recipe}')
         fixed = {**(content.get('options') or {}), **(arm.get('options') or {})}
         for suffix, varied in _variants(path, name, arm):
             found[f'{name}{suffix}'] = (recipe, {**fixed, **varied})
@@ -237,7 +241,7 @@ def read_results(study: Study) -> pd.DataFrame:
 def settings(trial: Trial) -> str:
     """Return a trial's recipe and options in a line, as results keep them."""
     options = ' '.join(f'{key}={value}' for key, value in trial.options.items())
-    return f'{trial.recipe.stem} {options}'.strip()
+    return f'{Path(trial.recipe).stem} {options}'.strip()
 
 
 def missing(study: Study) -> list[Trial]:
@@ -255,9 +259,7 @@ def add_result(study: Study, trial: Trial, measured: dict[str, Any]) -> None:
     results = results.sort_values(
         ['arm', 'seed'], key=lambda column: column.map(order) if column.name == 'arm' else column
     )
-    partial = study.results.with_name(f'.{study.results.name}.partial')
-    results.to_csv(partial, index=False, float_format='%.6g')
-    partial.replace(study.results)
+    replace_file(study.results, lambda path: results.to_csv(path, index=False, float_format='%.6g'))
 
 
 def compare(study: Study, results: pd.DataFrame) -> pd.DataFrame:

@@ -53,6 +53,13 @@ def test_the_config_of_a_trial(study, tmp_path):
     assert json.dumps(written, sort_keys=True) == json.dumps(cfg.to_dict(), sort_keys=True)
 
 
+def test_recipes_may_be_named(study):
+    cfg = trial_config(study, Trial('named', 0, 'nkd_resnet20_resnet8_cifar100_8e', {}))
+    assert cfg.model.losses.nkd.type == 'NKDLoss'
+    with pytest.raises(ValueError, match=r'arms\.named: there is no recipe nkd_resnet20_resnet9'):
+        trial_config(study, Trial('named', 0, 'nkd_resnet20_resnet9_cifar100', {}))
+
+
 def test_an_option_that_is_not_in_the_recipe_names_its_arm(study):
     trial = Trial('pull', 0, study.trials[0].recipe, {'model.loses.aekt.beta': 1.0})
     with pytest.raises(
