@@ -65,6 +65,11 @@ class StopHook(Hook):
         before = {number: signal.signal(number, self._receive) for number in SIGNALS}
         try:
             yield
+        except Exception:
+            if self.signal is None or self.training:
+                raise
+            # whoever catches everything (a formatter of configs does) took leaving for an error
+            raise SystemExit(128 + self.signal) from None
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -158,6 +158,16 @@ def test_a_signal_before_the_first_step_leaves_at_once(capsys):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def test_leaving_is_not_taken_for_an_error():
+    stop = StopHook('again')
+    with pytest.raises(SystemExit) as leaving, stop.listening():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException as error:  # as the formatter that MMEngine writes configs with
+            raise SyntaxError('can not be formatted') from error
+    assert leaving.value.code == 143
+
+
 @pytest.mark.parametrize(
     ('arguments', 'launcher', 'environment', 'expected'),
     [

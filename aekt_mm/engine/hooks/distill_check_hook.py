@@ -48,7 +48,7 @@ class DistillCheckHook(Hook):
         """Compare what was read with the model, which MMEngine fills as far as names fit."""
         state = checkpoint.get('state_dict', checkpoint)
         state = {k.removeprefix('module.'): v for k, v in state.items() if isinstance(v, Tensor)}
-        source, model = runner._load_from, _unwrapped(runner.model)
+        source, model = runner._load_from or runner.work_dir, _unwrapped(runner.model)
         if runner._resume:
             load_own_weights(model, state, source)
             return
