@@ -30,7 +30,7 @@ def load_recipe(spec: str | Path) -> Config:
             pair.
     """
     path = Path(spec)
-    if path.suffix or len(path.parts) > 1:
+    if path.suffix or len(path.parts) != 1 or path.exists():
         return _read(path)
     written = next(CONFIGS.glob(f'*/{path.name}.py'), None)
     return Config.fromfile(written) if written else _compose(path.name)

@@ -107,7 +107,7 @@ def unfolded(text, folder):
 @pytest.mark.parametrize('option', MISTAKES['options'])
 def test_options(option, folder, leaves, monkeypatch):
     loaded = read(folder / 'short.py')
-    monkeypatch.setattr(launching, 'read_config', lambda _: copy.deepcopy(loaded))
+    monkeypatch.setattr(launching, 'load_recipe', lambda _: copy.deepcopy(loaded))
     said, printed = leaves('train', 'short.py', '--cfg-options', option)
     assert MISTAKES['options'][option] in unfolded(said, folder)
     if 'usage:' not in said:
@@ -177,6 +177,7 @@ def test_the_schedule_follows_the_number_of_epochs(folder):
         local_rank=0,
         work_dir=None,
         no_pin_memory=False,
+        hold_out=None,
     )
     cfg = launching.load_config(type('Arguments', (), arguments))
     assert cfg.param_scheduler.total_steps == 10

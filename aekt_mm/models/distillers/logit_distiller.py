@@ -59,8 +59,8 @@ class LogitDistiller(BaseModel):
         ...     connector=dict(type='TaskSerializationFC'))
         >>> samples = [DataSample().set_gt_label(label) for label in (3, 5)]
         >>> sorted(distiller(torch.rand(2, 3, 32, 32), samples, mode='loss'))
-        ['aekt.confidence_ratio', 'aekt.loss_explicit', 'aekt.loss_implicit', 'loss_ce',
-         'student_top1', 'teacher_top1']
+        ['aekt.applied_weight', 'aekt.confidence_ratio', 'aekt.loss_explicit', 'aekt.loss_implicit',
+         'loss_ce', 'student_top1', 'teacher_top1']
     """
 
     def __init__(

@@ -79,7 +79,7 @@ def test_more_classes_than_the_model_has(distills, digits_recipe):
 
 def test_plain_classifiers_pass(digits_recipe):
     cfg = digits_recipe
-    cfg.model = cfg.model.student
+    cfg.model, cfg.custom_hooks = cfg.model.student, []
     cfg.train_dataloader.batch_size = 898
     build_runner(cfg).train()
     assert Path(cfg.work_dir, 'epoch_2.pth').exists()
