@@ -26,7 +26,7 @@ STUDENTS = {
     'dkd': ('DKD', f'dkd/dkd_{PAIR}.py'),
     'aekt': ('AEKT', f'aekt/aekt_{PAIR}.py'),
 }
-EPOCHS = {'teacher': 20, 'student': 8}
+EPOCHS = {'teacher': 20, 'student': 5}
 
 
 def train(recipe: str, work_dir: Path, *options: str) -> float:

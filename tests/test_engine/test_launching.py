@@ -67,7 +67,7 @@ def test_options_override(option, place, value):
         ('model.losses.dkd.beta', "model.losses has no 'dkd'; it has aekt"),
         ('optim_wraper', "the config has no 'optim_wraper'; did you mean optim_wrapper?"),
         ('test_pipeline.7.scale', "test_pipeline has no '7'; it has 0, 1, 2"),
-        ('model.losses.aekt.beta.value', 'model.losses.aekt.beta is 1.0, without parts'),
+        ('model.losses.aekt.beta.value', 'model.losses.aekt.beta is 0.5, without parts'),
     ],
 )
 def test_misspelt_options_are_refused(option, message):
