@@ -62,17 +62,17 @@ def test_no_images_are_refused():
         build(DATASETS, dict(type='InMemory', dataset=[]))
 
 
-def process(rank, folder, queue):
+def process(rank, folder, read, shared):
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
     )
     dataset = in_memory(folder / 'images')
-    queue.put((rank, dataset.images.numpy().copy(), dataset.labels.tolist()))
+    read.put((dataset.images.numpy().copy(), dataset.labels.tolist()))
     torch.distributed.barrier()
     if rank == 0:
         dataset.images[3] = 7
     torch.distributed.barrier()
-    queue.put((rank, dataset.images[3].unique().tolist(), list(Path(folder).glob('aekt_mm_*'))))
+    shared.put((dataset.images[3].unique().tolist(), list(Path(folder).glob('aekt_mm_*'))))
     torch.distributed.barrier()  # the other reads from here too
     torch.distributed.destroy_process_group()
 
@@ -84,14 +84,16 @@ def test_processes_of_a_machine_share_the_pixels(pixels, tmp_path, monkeypatch):
         path.rename(images / path.name)
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
     context = multiprocessing.get_context('fork')
-    queue = context.Queue()
-    processes = [context.Process(target=process, args=(rank, tmp_path, queue)) for rank in (0, 1)]
+    read, shared = context.Queue(), context.Queue()  # one may be through before the other began
+    processes = [
+        context.Process(target=process, args=(rank, tmp_path, read, shared)) for rank in (0, 1)
+    ]
     for each in processes:
         each.start()
-    for _, read, labels in [queue.get(timeout=60) for _ in processes]:
-        assert np.array_equal(read, pixels)
+    for images, labels in [read.get(timeout=60) for _ in processes]:
+        assert np.array_equal(images, pixels)
         assert labels == [0, 0, 1, 1, 2, 2]
-    for _, seen, files in [queue.get(timeout=60) for _ in processes]:
+    for seen, files in [shared.get(timeout=60) for _ in processes]:
         assert seen == [7]  # what one writes, both have
         assert files == []
     for each in processes:

@@ -16,7 +16,7 @@ from torch import nn
 
 from aekt_mm.engine import publishing
 from aekt_mm.engine.publishing import publish_student
-from aekt_mm.models import OnlineTeacher
+from aekt_mm.models import OnlineTeacher, backbones
 from aekt_mm.models.checkpoints import load_restricted
 from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.registry import MODELS, build
@@ -252,8 +252,10 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
 @pytest.mark.usefixtures('loading_alone_is_tested_elsewhere')
 def test_publishes_again_where_a_published_student_was_loaded(tmp_path, monkeypatch):
     """Loading it registers its own copy of the backbone, in the place of the package's."""
-    original = MODELS.get('CIFARResNet')
-    monkeypatch.delitem(sys.modules, 'cifar_resnet', raising=False)  # of another test's student
+    original = backbones.CIFARResNet
+    # another test may have left its student's
+    MMPRETRAIN_MODELS.register_module(module=original, force=True)
+    monkeypatch.delitem(sys.modules, 'cifar_resnet', raising=False)
     write_recipe(tmp_path, small_student(), 'vanilla')
     arguments = tmp_path / 'recipe.py', tmp_path / 'epoch_1.pth'
     try:
