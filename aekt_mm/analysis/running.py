@@ -230,10 +230,14 @@ class _Report(tune.Callback):
 
 
 def _commit() -> str:
-    """Return the commit of the code, marked where it was changed since, or the release."""
-    git = ['git', '-C', str(Path(aekt_mm.__file__).parent)]
+    """Return the commit of the code, marked where code was changed since, or the release."""
+    git = ['git', '-C', str(Path(aekt_mm.__file__).parents[1])]
     try:
-        command = [*git, 'describe', '--always', '--dirty', '--exclude=*']
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        named = subprocess.run(
+            [*git, 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=True
+        )
+        # results are committed beside studies, and change while one runs
+        changed = subprocess.run([*git, 'diff', '--quiet', 'HEAD', '--', ':(exclude)*.csv'])
     except (OSError, subprocess.CalledProcessError):
         return f'v{aekt_mm.__version__}'
+    return named.stdout.strip() + ('-dirty' if changed.returncode else '')
