@@ -45,7 +45,9 @@ def prepare(tmp_path, monkeypatch, capsys):
 def test_prepares_all_sets_and_verifies_them(prepare, tmp_path):
     (tmp_path / 'files/held/ant/torn.jpg').write_bytes(b'torn')
     printed = prepare('--short-side', '20')
-    assert 'out/val: 6 images in 1 files' in printed and '6 re-encoded' in printed
+    train, val = (line for line in printed.splitlines() if line.startswith('out/'))
+    assert train.startswith('out/train: 12 images in 1 files') and '12 re-encoded' in train
+    assert val.startswith('out/val: 6 images in 1 files') and '6 kept' in val
     assert 'left out: ant/torn.jpg' in printed
     assert verify_images(tmp_path / 'out' / 'val') == 6
     assert 'out/val: all 6 images are whole' in prepare('--verify')

@@ -3,9 +3,10 @@
     python tools/dataset_converters/prepare_images.py configs/vanilla/vanilla_r18_imagenet.py FOLDER
     python tools/train.py configs/aekt/aekt_r34_r18_imagenet.py --prepared FOLDER
 
-Each set goes into a folder of its own: FOLDER/train, FOLDER/val. Images are shrunk to a short side
-of 256 pixels and kept as JPEGs in a few large files; smaller JPEGs keep their bytes. Killed and
-called again, it goes on where it was. With --verify every image is read against its checksum.
+Each set goes into a folder of its own: FOLDER/train, FOLDER/val. Training images are shrunk to a
+short side of 256 pixels and kept as JPEGs in a few large files; smaller JPEGs, and all images to be
+tested on, keep their bytes. Killed and called again, it goes on where it was. With --verify every
+image is read against its checksum.
 """
 
 import argparse
@@ -30,7 +31,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('folder', type=Path, help='where they go')
     parser.add_argument('--sets', nargs='+', help='which; all, if not given')
     size = parser.add_mutually_exclusive_group()
-    size.add_argument('--short-side', type=int, default=256, help='in pixels (256)')
+    size.add_argument(
+        '--short-side', type=int, default=256, help='of training images, in pixels (256)'
+    )
     size.add_argument('--keep-bytes', action='store_true', help='keep all images as they are')
     parser.add_argument('--quality', type=int, default=90, help='of JPEGs that are written (90)')
     parser.add_argument('--workers', type=int, help='processes; as many as cores, if not given')
@@ -72,7 +75,8 @@ def run(args: argparse.Namespace) -> None:
         manifest = prepare_images(
             build(DATASETS, dict(dataset, pipeline=[])),
             args.folder / name,
-            short_side=None if args.keep_bytes else args.short_side,
+            # accuracies are compared with others', which are of the images as they are
+            short_side=None if args.keep_bytes or name != 'train' else args.short_side,
             quality=args.quality,
             workers=args.workers,
         )
