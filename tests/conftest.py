@@ -4,7 +4,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mmcv
@@ -15,6 +15,9 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+
+from aekt_mm.models import backbones
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,6 +27,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     stack = (torch, mmengine, mmcv, mmpretrain)
     versions = ', '.join(f'{package.__name__} {package.__version__}' for package in stack)
     terminalreporter.write_line(f'on {versions}')
+
+
+@pytest.fixture(autouse=True)
+def registered_backbones() -> Iterator[None]:
+    """Register our backbones anew: a published student, once loaded, brought copies of them."""
+    yield
+    for name in backbones.__all__:
+        MMPRETRAIN_MODELS.register_module(module=getattr(backbones, name), force=True)
+        sys.modules.pop(getattr(backbones, name).__module__.rpartition('.')[2], None)
 
 
 @pytest.fixture
