@@ -56,6 +56,7 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
     if not isinstance(views, int) or views < 1:
         raise ValueError(f'views must be a whole number of at least 1, but is {views!r}')
     cfg.train_dataloader.drop_last = False  # every sample of every view
+    cfg.log_level = 'WARNING'  # the runner trains nothing: its settings and hooks say nothing here
     runner = build_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     loader = runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)
