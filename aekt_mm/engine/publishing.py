@@ -36,7 +36,7 @@ from .model_card import model_card
 from .onnx_export import check_packages, export_onnx
 from .recipes import load_recipe
 
-#: What is there where a published student is used: parts of a student from elsewhere come along.
+#: What is there where a published student is used; parts of a student from elsewhere come along.
 STACK = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmpretrain')
 
 #: At the head of a published config beside which definitions of the student's parts lie.

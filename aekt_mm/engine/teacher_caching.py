@@ -23,7 +23,7 @@ from aekt_mm.structures import batch_views
 
 from .launching import build_runner
 
-#: Batches between two writes to disk: what a kill loses at most.
+#: Batches between two writes to disk, which is what a kill loses at most.
 FLUSH_INTERVAL = 50
 
 
@@ -38,7 +38,7 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
         cfg: A distillation recipe whose teacher is an ``OnlineTeacher``.
         folder: Of the cache.
         views: How many views of each sample, at least 1.
-        form: Format of the records, see :class:`LogitCache`.
+        form: Format of the records, see :class:`~aekt_mm.models.teachers.LogitCache`.
         k: How many non-target logits the format ``topk`` keeps.
 
     Returns:

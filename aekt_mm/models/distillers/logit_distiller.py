@@ -116,7 +116,7 @@ class LogitDistiller(BaseModel):
 
         # multiplies the distillation losses; a tensor, so that a compiled step need not know it
         self.register_buffer('distill_weight', torch.ones(()), persistent=False)
-        #: Whether all logits of the last training batch were finite: the student's, the teacher's.
+        #: Whether all logits of the last batch were finite, the student's and the teacher's.
         self.finite: Tensor | None = None
 
     @property
@@ -156,7 +156,7 @@ class LogitDistiller(BaseModel):
         """Compute the cross-entropy of the student's head and the distillation losses.
 
         Returns:
-            Scalars: ``loss_ce`` and whatever else the head logs, what each distillation loss
+            ``loss_ce`` and whatever else the head logs, what each distillation loss
             returns, its name before a dot, and as statistics ``student_top1`` and
             ``teacher_top1``, the accuracy of both on the batch in percent.
         """
