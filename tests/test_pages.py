@@ -1,9 +1,11 @@
 """README.md and docs: built without a warning, links that lead somewhere, snippets that work."""
 
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 
+import mmengine
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -146,6 +148,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     DefaultScope._instance_dict.clear()
+    for name in ('their_networks', 'their_resnet'):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(('page', 'name'), configs())
@@ -159,6 +163,8 @@ def test_a_config_is_read_and_built(page, name, folder, monkeypatch):
         for trial in arms.values():
             check_options(load_recipe(trial.recipe), trial.options)
         return
+    if "_base_ = 'mmpretrain::" in named(page)[name] and mmengine.__version__ == '0.10.7':
+        pytest.importorskip('pkg_resources', reason='mmengine 0.10.7 needs setuptools<81')
     cfg = load_recipe(folder / name)
     monkeypatch.setattr('aekt_mm.engine.config_check._only_cpu', lambda: False)
     check_config(cfg)

@@ -21,6 +21,7 @@ myst_heading_anchors = 3
 html_theme = 'furo'
 html_title = 'aekt_mm'
 html_static_path = ['_static']
+html_css_files = ['pages.css']
 exclude_patterns = ['_build']
 autodoc_typehints = 'description'
 # other projects' names would need their inventories from the network
