@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
+from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class LogitDistiller(BaseModel):
     Raises:
         ValueError: If numbers of classes differ, there is no loss, or features are asked for that
             a network does not have.
-        TypeError: If the student has no classification loss of its own.
+        TypeError: If the student has no classification loss of its own, or several labels an image.
 
     Examples:
         >>> student = dict(
@@ -83,6 +84,11 @@ class LogitDistiller(BaseModel):
             raise TypeError(
                 'the student must be an mmpretrain classifier, whose head has the loss for the '
                 f'labels, but is {type(student).__name__}'
+            )
+        if isinstance(self._head, MultiLabelClsHead):
+            raise TypeError(
+                f"the student's head {type(self._head).__name__} gives an image several labels, "
+                'but the losses compare distributions over classes of which one is right'
             )
 
         losses = {} if losses is None and features else losses
@@ -215,6 +221,7 @@ def _top1(logits: Tensor, target: Tensor) -> Tensor:
 
 def _check_classes(part: str, count: int | None, classes: int | None) -> None:
     if None not in (count, classes) and count != classes:
-        raise ValueError(
-            f'the {part} has {count} classes, but the student has {classes}: they must agree'
-        )
+        right = 'they must agree'
+        if part == 'teacher' and count > classes:
+            right = 'classes=[...] of the teacher says which of its own each of these is'
+        raise ValueError(f'the {part} has {count} classes, but the student has {classes}: {right}')
