@@ -9,6 +9,7 @@ import mmengine
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope, init_default_scope
 
 from aekt_mm.analysis.study import read_study
@@ -172,7 +173,9 @@ def test_a_config_is_read_and_built(page, name, folder, monkeypatch):
     model = ConfigDict(cfg.model)
     model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     model.teacher.checkpoint = None
-    monkeypatch.setattr(OnlineTeacher, '_fold', lambda self: None)  # it needs no trial here
+    # neither a trial nor random weights are needed here
+    monkeypatch.setattr(OnlineTeacher, '_fold', lambda self: None)
+    monkeypatch.setattr(BaseModule, 'init_weights', lambda self: None)
     distiller = build(MODELS, model)
     assert isinstance(distiller, LogitDistiller)
 
