@@ -100,8 +100,8 @@ def _call(part: dict) -> str:
 
 def _network(teacher: dict) -> str:
     model = teacher.get('model', teacher.get('type'))
-    if not isinstance(model, dict):
-        return str(model)
+    if not isinstance(model, dict):  # a config's path, of which others need not know the folder
+        return str(model) if '::' in str(model) else Path(str(model)).name
     return _call(model.get('backbone') or model)
 
 
