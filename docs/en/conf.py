@@ -13,7 +13,6 @@ extensions = [
     'sphinx.ext.autodoc',
     'sphinx.ext.napoleon',
     'sphinx.ext.mathjax',
-    'sphinx.ext.viewcode',
     'myst_parser',
 ]
 myst_enable_extensions = ['dollarmath', 'deflist']
