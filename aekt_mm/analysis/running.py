@@ -164,7 +164,8 @@ def _run(config: dict[str, Any], tools: Path, threads: int, teacher: Path | None
     """Train one trial in a process of its own and measure the student of its last epoch."""
     folder = Path(config['trial']['folder'])
     command = [sys.executable, tools / 'train.py', folder / 'trial.py']
-    command += ['--work-dir', folder, '--resume']
+    # the student of the last epoch is measured here
+    command += ['--work-dir', folder, '--resume', '--no-validate']
     environment = {**os.environ, 'PYTHONPATH': _python_path(), 'OMP_NUM_THREADS': str(threads)}
     fresh = not (folder / 'last_checkpoint').exists()
     started = time.monotonic()
