@@ -114,7 +114,7 @@ def trial_config(study: Study, trial: Trial) -> Config:
     # a mapping takes the place of what the recipe has, so that nothing of that outlives it
     cfg.merge_from_dict(
         {
-            option: {**value, '_delete_': True} if isinstance(value, dict) else value
+            option: {**value, '_delete_': True} if _has_mapping(cfg, option, value) else value
             for option, value in trial.options.items()
         }
     )
@@ -126,6 +126,14 @@ def trial_config(study: Study, trial: Trial) -> Config:
         if 'teacher' in cfg.model:
             use_cached_teacher(cfg, study.cached_teacher['folder'])
     return cfg
+
+
+def _has_mapping(cfg: Config, option: str, value: Any) -> bool:
+    """Return whether a config has a mapping in the place of one."""
+    part = cfg
+    for name in option.split('.'):
+        part = part.get(name) if hasattr(part, 'get') else None
+    return isinstance(value, dict) and isinstance(part, dict)
 
 
 def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
