@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-EXTRAS = ('digits', 'images', 'studies', 'tests', 'docs', 'openmmlab')
+EXTRAS = ('digits', 'images', 'studies', 'onnx', 'tests', 'docs', 'openmmlab')
 MIM_FILES = ('configs', 'tools', 'model-index.yml')
 
 

@@ -5,6 +5,10 @@ from .version import __version__
 
 check_stack()
 
+from .silence import silence_stack  # noqa: E402
+
+silence_stack()
+
 from . import recipes  # noqa: E402, F401  lets configs inherit from aekt_mm::
 
 __all__ = ['__version__']

@@ -127,6 +127,7 @@ def test_metadata(wheel):
         'digits',
         'docs',
         'images',
+        'onnx',
         'openmmlab',
         'studies',
         'tests',

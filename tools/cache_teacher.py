@@ -10,6 +10,8 @@ the views come again in turn. Killed and called again, it goes on where it was.
 import argparse
 from pathlib import Path
 
+from mmengine.dist import is_main_process
+
 from aekt_mm.engine.command_line import mistakes_in_a_line
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import add_shared_arguments, check_files, load_config
@@ -48,7 +50,8 @@ def main() -> None:
         check_config(cfg)
         check_files(cfg, 'train_dataloader')
         cache = cache_teacher(cfg, args.folder, args.views, args.format, args.k)
-    print(f'{cache.folder} is complete: train with --cached-teacher {cache.folder}')
+    if is_main_process():
+        print(f'{cache.folder} is complete: train with --cached-teacher {cache.folder}')
 
 
 if __name__ == '__main__':

@@ -3,7 +3,8 @@
     python tools/publish_student.py CONFIG CHECKPOINT FOLDER
 
 FOLDER gets student.py and student.pth, which plain mmpretrain loads where aekt_mm is not
-installed: mmpretrain.get_model('FOLDER/student.py', pretrained='FOLDER/student.pth').
+installed: mmpretrain.get_model('FOLDER/student.py', pretrained='FOLDER/student.pth'). README.md is
+its model card, which also says what images student.onnx takes (--onnx).
 """
 
 import argparse
@@ -22,10 +23,15 @@ def main() -> None:
     parser.add_argument(
         '--safetensors', action='store_true', help='write the weights as student.safetensors too'
     )
+    parser.add_argument(
+        '--onnx', action='store_true', help='write student.onnx too, compared with the student'
+    )
     add_traceback_argument(parser)
     args = parser.parse_args()
     with mistakes_in_a_line('publish_student', args):
-        written = publish_student(args.config, args.checkpoint, args.folder, args.safetensors)
+        written = publish_student(
+            args.config, args.checkpoint, args.folder, args.safetensors, args.onnx
+        )
     print(*written, sep='\n')
 
 

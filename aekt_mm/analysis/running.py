@@ -18,6 +18,7 @@ import ray
 import torch
 from mmengine.config import Config
 from ray import tune
+from ray.tune.execution import tune_controller
 
 import aekt_mm
 from aekt_mm.engine.launching import check_options, hold_out, use_cached_teacher
@@ -67,6 +68,7 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     os.environ['RAY_CHDIR_TO_TRIAL_DIR'] = '0'
     os.environ['TUNE_DISABLE_AUTO_CALLBACK_LOGGERS'] = '1'
     os.environ['RAY_AIR_NEW_OUTPUT'] = '0'  # which has no way to be quiet
+    logging.getLogger(tune_controller.__name__).addFilter(_is_no_failed_trial)
     ray.init(
         address=os.environ.get('RAY_ADDRESS', 'local'),
         include_dashboard=False,
@@ -203,6 +205,11 @@ def _end_with_parent() -> None:
     """Let a trial's process end when the worker that started it is gone (Linux)."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _is_no_failed_trial(record: logging.LogRecord) -> bool:
+    """Leave out Tune's forty lines of a trial that failed: the report has the one that counts."""
+    return not str(record.msg).startswith('Trial task failed')
 
 
 class _Report(tune.Callback):

@@ -43,7 +43,7 @@ from .intervals import paired_interval
 KEYS = ('hold_out', 'baseline', 'seeds', 'threads', 'gpus', 'cached_teacher', 'options', 'arms')
 ARM_KEYS = ('recipe', 'options', 'grid', 'search', 'samples')
 
-#: What a trial measures, in the order of the columns: heading and digits in a table.
+#: What a trial measures, in the order of the columns, with heading and digits in a table.
 MEASURES = {
     'top1': ('top-1, %', 2),
     'top5': ('top-5, %', 2),
@@ -273,9 +273,9 @@ def compare(study: Study, results: pd.DataFrame) -> pd.DataFrame:
         results: Of :func:`read_results`.
 
     Returns:
-        A row an arm with results: ``seeds``, how many, and of each measure ``_mean``, ``_sd``,
-        ``_gain`` (the mean difference to the baseline) and ``_interval`` (half its width; NaN
-        where there are fewer than two pairs).
+        A row for each arm with results. ``seeds`` is how many it has; of each measure there are
+        ``_mean``, ``_sd``, ``_gain`` (the mean difference to the baseline) and ``_interval`` (half
+        its width; NaN where there are fewer than two pairs).
     """
     rows = {}
     baseline = results[results['arm'] == study.baseline].set_index('seed')

@@ -17,7 +17,7 @@ class ArrayDataset(Dataset):
 
     A dataloader with ``collate_fn=dict(type='whole_batch')`` gets a batch with one indexing
     operation; augmentation and normalisation are left to
-    :class:`~aekt_mm.models.BatchPreprocessor`, where the model lives.
+    :class:`~aekt_mm.models.data_preprocessors.BatchPreprocessor`, where the model lives.
 
     Args:
         images: (N, H, W, 3) uint8, RGB.

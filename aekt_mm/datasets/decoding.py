@@ -117,9 +117,9 @@ def decode(data: bytes, size: tuple[int, int], scale: float) -> np.ndarray:
 class PackPixels(PackInputs):
     """mmpretrain's ``PackInputs``, with ``inputs`` as they lie in memory: (H, W, 3).
 
-    :class:`~aekt_mm.models.ViewPreprocessor` takes batches of them as they are, since its images
-    are channels-last anyway; turning each around to (3, H, W) first takes a worker longer than
-    resizing it.
+    :class:`~aekt_mm.models.data_preprocessors.ViewPreprocessor` takes batches of them as they are,
+    since its images are channels-last anyway; turning each around to (3, H, W) first takes a worker
+    longer than resizing it.
 
     Args:
         **kwargs: As :class:`mmpretrain.datasets.PackInputs`'s.

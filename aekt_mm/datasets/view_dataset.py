@@ -16,7 +16,7 @@ class ViewDataset(Dataset):
     numpy's or torch's global generators gives the same images for any number of workers and ranks
     and after a resume. To be used with a :class:`ViewSampler`; a sample taken by its plain index
     draws as the wrapped dataset does. Where batches are mixed,
-    :class:`~aekt_mm.models.ViewPreprocessor` does it.
+    :class:`~aekt_mm.models.data_preprocessors.ViewPreprocessor` does it.
 
     A data sample gets the meta fields ``sample_idx`` and ``view`` and the data field ``view_key``,
     (1,) int64.

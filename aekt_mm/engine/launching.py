@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 
 from aekt_mm.recipes import CONFIGS
 from aekt_mm.registry import SCOPE
+from aekt_mm.silence import about_the_run
 
 from .checkpoints import (
     check_resumable,
@@ -265,9 +266,9 @@ def build_runner(cfg: Config) -> Runner:
             **(cfg.get('model_wrapper_cfg') or {}),
             'device_ids': None,
         }
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.logger.addFilter(about_the_run)
+    return runner
 
 
 def _init_gloo(launcher: str) -> None:

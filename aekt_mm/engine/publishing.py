@@ -1,5 +1,6 @@
 """A distilled student as a plain mmpretrain model."""
 
+import copy
 import inspect
 import json
 import re
@@ -23,6 +24,7 @@ from aekt_mm.models.classifiers import (
     config_order,
     num_classes,
     output_layers,
+    pipeline_side,
     read_classifier,
     trial_images,
 )
@@ -30,9 +32,11 @@ from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.models.weights import load_own_weights
 from aekt_mm.registry import MODELS, SCOPE, build
 
+from .model_card import model_card
+from .onnx_export import check_packages, export_onnx
 from .recipes import load_recipe
 
-#: What is there where a published student is used: parts of a student from elsewhere come along.
+#: What is there where a published student is used; parts of a student from elsewhere come along.
 STACK = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmpretrain')
 
 #: At the head of a published config beside which definitions of the student's parts lie.
@@ -61,7 +65,11 @@ if images is not None:
 
 
 def publish_student(
-    config: str | Path, checkpoint: str | Path, folder: str | Path, safetensors: bool = False
+    config: str | Path,
+    checkpoint: str | Path,
+    folder: str | Path,
+    safetensors: bool = False,
+    onnx: bool = False,
 ) -> list[Path]:
     """Write the student of a training run so that plain mmpretrain loads it.
 
@@ -74,10 +82,12 @@ def publish_student(
         config: The recipe that the run trained, a distiller's or a plain classifier's, see
             :func:`~aekt_mm.engine.recipes.load_recipe`.
         checkpoint: What the run saved.
-        folder: Where to write ``student.py`` and ``student.pth``, and the definitions of parts that
-            mmpretrain lacks, in folders as their modules' names.
+        folder: Where to write ``student.py`` and ``student.pth``, the definitions of parts that
+            mmpretrain lacks, in folders as their modules' names, and a model card, ``README.md``.
         safetensors: Whether to write the weights as ``student.safetensors`` too, for what is not
             MMEngine.
+        onnx: Whether to write the student as ``student.onnx`` too, see
+            :func:`~aekt_mm.engine.onnx_export.export_onnx`.
 
     Returns:
         The files written.
@@ -85,9 +95,13 @@ def publish_student(
     Raises:
         FileNotFoundError: If the config or the checkpoint is not there.
         ValueError: If the checkpoint is not the recipe's, the connector can't be folded into the
-            student's head, or the student can't be loaded alone; the message says what is missing.
+            student's head, the student can't be loaded alone or is another as ONNX; the message
+            says what is missing.
     """
+    if onnx:
+        check_packages()
     cfg = load_recipe(config)
+    recipe = copy.deepcopy(cfg)
     init_default_scope(cfg.get('default_scope', SCOPE))
     saved = load_restricted(str(checkpoint))
     state = saved.get('state_dict', {})
@@ -112,11 +126,20 @@ def publish_student(
         written = [Path(partial, name) for name in ('student.pth', 'student.py')]
         meta = {'dataset_meta': saved.get('meta', {}).get('dataset_meta', {})}
         save_weights(student.state_dict(), written[0], meta=meta)
-        written[1].write_text(_plain_config(cfg, list(definitions)), encoding='utf-8')
+        plain = _plain_config(cfg)
+        imports = IMPORT_DEFINITIONS.format(modules=list(definitions)) if definitions else ''
+        written[1].write_text(imports + plain.dump(), encoding='utf-8')
         for module, definition in definitions.items():
             written.append(Path(partial, *module.split('.')).with_suffix('.py'))
             written[-1].parent.mkdir(parents=True, exist_ok=True)
             copyfile(definition, written[-1])
+        parameters = sum(parameter.numel() for parameter in student.parameters())
+        card = model_card(recipe, plain, parameters, saved.get('meta', {}), Path(checkpoint), onnx)
+        written.append(Path(partial, 'README.md'))
+        written[-1].write_text(card, encoding='utf-8')
+        if onnx:
+            written.append(Path(partial, 'student.onnx'))
+            export_onnx(student, _side(plain), written[-1])
         if safetensors:
             written.append(Path(partial, 'student.safetensors'))
             save_weights(student.state_dict(), written[-1])
@@ -219,8 +242,18 @@ def _fold_connector(distiller: LogitDistiller) -> None:
         )
 
 
-def _plain_config(cfg: Config, modules: list[str]) -> str:
-    """Return the text of the published config, which imports the modules beside it."""
+def _side(plain: Config) -> int:
+    side = pipeline_side(plain.test_dataloader.dataset.pipeline)
+    if side is None:
+        raise ValueError(
+            "--onnx: the recipe's test_pipeline does not say how large images are: end it with "
+            "dict(type='Resize', scale=(SIDE, SIDE))"
+        )
+    return side
+
+
+def _plain_config(cfg: Config) -> Config:
+    """Return the published config, but for what imports the modules beside it."""
     model = _unscoped(cfg.model.get('student', cfg.model))
     trained = _unscoped(cfg.model.data_preprocessor or model.get('data_preprocessor') or {})
     preprocessor = dict(trained, type='ClsDataPreprocessor')
@@ -233,7 +266,7 @@ def _plain_config(cfg: Config, modules: list[str]) -> str:
     model['data_preprocessor'] = preprocessor
 
     pipeline = _unscoped(cfg.get('test_pipeline', []))
-    plain = Config(
+    return Config(
         dict(
             default_scope='mmpretrain',
             model=model,
@@ -241,7 +274,6 @@ def _plain_config(cfg: Config, modules: list[str]) -> str:
             test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=pipeline)),
         )
     )
-    return (IMPORT_DEFINITIONS.format(modules=modules) if modules else '') + plain.dump()
 
 
 def _unscoped(part: Any) -> Any:

@@ -10,7 +10,7 @@ from aekt_mm.recipes import CONFIGS
 
 from .config_check import explain
 
-#: The method whose recipes say what a pair is trained with: every pair has one.
+#: The method that every pair has a recipe of, which says what the pair is trained with.
 REFERENCE = 'kd'
 
 

@@ -23,7 +23,7 @@ from aekt_mm.structures import batch_views
 
 from .launching import build_runner
 
-#: Batches between two writes to disk: what a kill loses at most.
+#: Batches between two writes to disk, which is what a kill loses at most.
 FLUSH_INTERVAL = 50
 
 
@@ -38,7 +38,7 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
         cfg: A distillation recipe whose teacher is an ``OnlineTeacher``.
         folder: Of the cache.
         views: How many views of each sample, at least 1.
-        form: Format of the records, see :class:`LogitCache`.
+        form: Format of the records, see :class:`~aekt_mm.models.teachers.LogitCache`.
         k: How many non-target logits the format ``topk`` keeps.
 
     Returns:
@@ -56,6 +56,7 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
     if not isinstance(views, int) or views < 1:
         raise ValueError(f'views must be a whole number of at least 1, but is {views!r}')
     cfg.train_dataloader.drop_last = False  # every sample of every view
+    cfg.log_level = 'WARNING'  # the runner trains nothing: its settings and hooks say nothing here
     runner = build_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     loader = runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)

@@ -103,6 +103,20 @@ def config_order(config: Config, preprocessor: dict | None = None) -> str:
     return 'RGB'
 
 
+def pipeline_side(pipeline: list[dict]) -> int | None:
+    """Return how large the images are that a pipeline ends with, or None where it does not say.
+
+    Examples:
+        >>> pipeline_side([dict(type='Resize', scale=256), dict(type='CenterCrop', crop_size=224)])
+        224
+    """
+    side = None
+    for step in pipeline:
+        size = step.get('crop_size', step.get('scale'))
+        side = max(size) if isinstance(size, list | tuple) else size or side
+    return side
+
+
 def _config_file(spec: str) -> str:
     """Find a config, in the file system or in an installed package's MIM folder.
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-#: After a path: what goes into the module instead of what comes out of it.
+#: Put after a path, means what goes into the module instead of what comes out of it.
 INPUT = ':input'
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .checkpoints import load_restricted
 
-#: Where the field's frameworks keep the weights: MMEngine, mdistiller and RepDistiller, others.
+#: Where the field's frameworks keep the weights (MMEngine; mdistiller and RepDistiller; others).
 STATE_KEYS = ('state_dict', 'model', 'model_state_dict')
 
 

@@ -79,6 +79,7 @@ def test_a_study_from_its_file_to_its_table(study, tmp_path, run):
     command = (sys.executable, 'tools/study.py', study.path, '--work-dir', work_dir)
     printed = run(*command, returncode=1)
     assert '3 of 3' in printed
+    assert len(printed.splitlines()) < 20  # nothing of the stack, nor of the teacher
     assert 'diverging/seed_3 failed' in printed
     assert '| pull | 1 |' in printed
     results = read_results(study).set_index('arm')

@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import nn
 
-from aekt_mm.engine import publishing
+from aekt_mm.engine import onnx_export, publishing
+from aekt_mm.engine.model_card import model_card
 from aekt_mm.engine.publishing import publish_student
 from aekt_mm.models import OnlineTeacher, backbones
 from aekt_mm.models.checkpoints import load_restricted
@@ -183,7 +185,7 @@ def test_mmpretrains_inferencer_takes_it(published):
 def test_nothing_but_the_student_is_written(name, published):
     case = published[name]
     ours = name.startswith('digits')
-    files = {'student.py', 'student.pth', *(['cifar_resnet.py'] if ours else [])}
+    files = {'student.py', 'student.pth', 'README.md', *(['cifar_resnet.py'] if ours else [])}
     assert {path.name for path in case.written} == files
     assert {path.name for path in case.folder.iterdir() if path.suffix == '.partial'} == set()
     assert 'aekt' not in (case.folder / 'student.py').read_text().replace('aekt_mm is', '')
@@ -415,3 +417,60 @@ def test_weights_in_safetensors(tmp_path):
     found = load_restricted(files[-1])['state_dict']
     assert found.keys() == expected.keys()
     assert all(value.equal(found[name]) for name, value in expected.items())
+
+
+def test_the_card_says_what_is_known_and_no_more(tmp_path):
+    published, saved = tmp_path / 'recipe.py', tmp_path / 'epoch_1.pth'
+    write_recipe(tmp_path, small_student(), dict(type='TaskSerializationFC'))
+    cfg, checkpoint = Config.fromfile(published), load_restricted(saved)
+    plain = Config(dict(model=dict(data_preprocessor=dict(to_rgb=True)), test_dataloader=dict()))
+    plain.test_dataloader.dataset = dict(pipeline=[dict(type='CenterCrop', crop_size=224)])
+    silent = model_card(cfg, plain, 1234, checkpoint.get('meta', {}), saved, onnx=False)
+    assert 'top-1' not in silent
+    assert 'licen' not in silent
+    assert '| images | RGB, 224×224 pixels |' in silent
+    assert '| parameters | 1,234 |' in silent
+    assert 'TaskSerializationFC(' in silent
+    assert 'onnx' not in silent
+    front = yaml.safe_load(silent.split('---')[1])
+    assert front['library_name'] == 'mmpretrain'
+
+    entries = [
+        dict(epoch=1, step=29, teacher_top1=97.5),
+        {'accuracy/top1': 81.25, 'step': 1},
+        {'accuracy/top1': 99.0, 'step': 2},
+    ]
+    log = tmp_path / '20260101_000000/vis_data/scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text('\n'.join(map(json.dumps, entries)) + '\n{"accu')
+    meta = dict(epoch=1, cfg="type='aekt_mm.HeldOut'", dataset_meta=dict(classes=['cat', 'dog']))
+    card = model_card(cfg, plain, 1234, meta, saved, onnx=True)
+    assert '| top-1, held-out part of the training set | 81.25 %, after epoch 1 |' in card
+    assert 'right on 97.50 %' in card
+    assert '| classes | 2: cat, dog |' in card
+    assert "InferenceSession('student.onnx')" in card
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('loading_alone_is_tested_elsewhere')
+def test_onnx_is_what_the_student_is_or_nothing_is_written(tmp_path, monkeypatch):
+    runtime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    pytest.importorskip('onnxscript', reason='onnxscript is not installed')
+    model = write_recipe(tmp_path, small_student(), dict(type='TaskSerializationFC'))
+    arguments = tmp_path / 'recipe.py', tmp_path / 'epoch_1.pth'
+    *_, file = publish_student(*arguments, tmp_path / 'out', onnx=True)
+    assert file.name == 'student.onnx'
+    session = runtime.InferenceSession(str(file), providers=['CPUExecutionProvider'])
+    for count in (1, 7):
+        images = torch.randn(count, 3, 8, 8)
+        found = session.run(['logits'], {'images': images.numpy()})[0]
+        expected = model(images).detach().numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
+
+    monkeypatch.setattr(onnx_export, 'TOLERANCE', -1)
+    with pytest.raises(ValueError, match='ONNX Runtime computes other logits than the student'):
+        publish_student(*arguments, tmp_path / 'other', onnx=True)
+    assert not (tmp_path / 'other').exists()
+    monkeypatch.setattr(onnx_export, 'find_spec', lambda name: None if name == 'onnx' else name)
+    with pytest.raises(ValueError, match='--onnx needs onnx, which is not installed: pip install'):
+        publish_student(*arguments, tmp_path / 'other', onnx=True)

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from aekt_mm.engine import teacher_caching
 from aekt_mm.engine.launching import build_runner
 from aekt_mm.engine.teacher_caching import cache_teacher
-from aekt_mm.models.teachers import LogitCache
+from aekt_mm.models.teachers import CachedTeacher, LogitCache
 
 RECIPE = Path(__file__).parents[2] / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
 
@@ -52,6 +52,20 @@ def test_training_with_the_cache_is_training_with_the_teacher(recipe, tmp_path):
         states.append(build_runner(cfg).train().state_dict())
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), name
+
+
+def test_a_cache_is_of_the_classes_that_were_asked_for(recipe, tmp_path):
+    recipe.model.teacher.classes = [9, 0, [3, 4]]
+    recipe.model.student.head.num_classes = 3
+    cache = cache_teacher(recipe.copy(), tmp_path / 'cache', views=1, form='float32', k=1)
+    assert cache.classes == 3
+    CachedTeacher(tmp_path / 'cache', online=recipe.model.teacher)
+    with pytest.raises(ValueError, match=r'teacher\.classes\.0: the cache has 9, the run has 8'):
+        other = dict(recipe.model.teacher, classes=[8, 0, [3, 4]])
+        CachedTeacher(tmp_path / 'cache', online=other)
+    recipe.model.teacher.pop('classes')
+    with pytest.raises(ValueError, match=r'teacher\.classes: the cache has .*, the run has None'):
+        CachedTeacher(tmp_path / 'cache', online=recipe.model.teacher)
 
 
 def test_goes_on_after_a_kill(recipe, tmp_path, monkeypatch):

@@ -133,6 +133,18 @@ def equal(a, b, place=''):
         assert a == b, place
 
 
+def is_log_alone(output):
+    """Whether it begins with the run's log, with no warning of the stack's before or in it."""
+    noise = ('Warning: ', 'FileClient', 'HardDiskBackend', 'OneDL')
+    return output[:50].split(' - ')[1:3] == ['mmengine', 'INFO'] and not any(
+        text in output for text in noise
+    )
+
+
+def test_says_nothing_of_the_stack(trained):
+    assert is_log_alone(trained.output)
+
+
 def test_trains_and_saves_student_and_connector_alone(trained):
     log = scalars(trained.work_dir)
     losses = [entry for entry in log if 'loss' in entry]
@@ -218,6 +230,7 @@ def test_two_ranks_take_the_step_of_one(recipes, run):
         PORT=free_port(),
     )
     assert 'Distributed launcher: pytorch' in output
+    assert is_log_alone(output)
     a, b = (load_restricted(folder / 'epoch_1.pth')['state_dict'] for folder in (one, two))
     for name in a:
         torch.testing.assert_close(b[name], a[name], atol=1e-6, rtol=1e-5, msg=name)

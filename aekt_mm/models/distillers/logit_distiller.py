@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
+from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class LogitDistiller(BaseModel):
     Raises:
         ValueError: If numbers of classes differ, there is no loss, or features are asked for that
             a network does not have.
-        TypeError: If the student has no classification loss of its own.
+        TypeError: If the student has no classification loss of its own, or several labels an image.
 
     Examples:
         >>> student = dict(
@@ -84,6 +85,11 @@ class LogitDistiller(BaseModel):
                 'the student must be an mmpretrain classifier, whose head has the loss for the '
                 f'labels, but is {type(student).__name__}'
             )
+        if isinstance(self._head, MultiLabelClsHead):
+            raise TypeError(
+                f"the student's head {type(self._head).__name__} gives an image several labels, "
+                'but the losses compare distributions over classes of which one is right'
+            )
 
         losses = {} if losses is None and features else losses
         named = isinstance(losses, dict) and 'type' not in losses and (losses or features)
@@ -116,7 +122,7 @@ class LogitDistiller(BaseModel):
 
         # multiplies the distillation losses; a tensor, so that a compiled step need not know it
         self.register_buffer('distill_weight', torch.ones(()), persistent=False)
-        #: Whether all logits of the last training batch were finite: the student's, the teacher's.
+        #: Whether all logits of the last batch were finite, the student's and the teacher's.
         self.finite: Tensor | None = None
 
     @property
@@ -156,7 +162,7 @@ class LogitDistiller(BaseModel):
         """Compute the cross-entropy of the student's head and the distillation losses.
 
         Returns:
-            Scalars: ``loss_ce`` and whatever else the head logs, what each distillation loss
+            ``loss_ce`` and whatever else the head logs, what each distillation loss
             returns, its name before a dot, and as statistics ``student_top1`` and
             ``teacher_top1``, the accuracy of both on the batch in percent.
         """
@@ -215,6 +221,7 @@ def _top1(logits: Tensor, target: Tensor) -> Tensor:
 
 def _check_classes(part: str, count: int | None, classes: int | None) -> None:
     if None not in (count, classes) and count != classes:
-        raise ValueError(
-            f'the {part} has {count} classes, but the student has {classes}: they must agree'
-        )
+        right = 'they must agree'
+        if part == 'teacher' and count > classes:
+            right = 'classes=[...] of the teacher says which of its own each of these is'
+        raise ValueError(f'the {part} has {count} classes, but the student has {classes}: {right}')

@@ -65,7 +65,7 @@ class LogitLoss(nn.Module):
                 The loss of a mixture is the mixture of the losses of its classes.
 
         Returns:
-            Scalars: the parts of the loss (names with ``loss``), and statistics without gradient.
+            The parts of the loss as scalars (names with ``loss``), and statistics without gradient.
 
         Raises:
             ValueError: If shapes do not fit, or a soft target mixes too many classes or has shares

@@ -22,8 +22,8 @@ class CachedTeacher:
 
     It stands in for an :class:`OnlineTeacher` and costs a read instead of a forward pass. With as
     many views as epochs a run sees the same images and logits as online; with fewer, the views come
-    again in turn. :class:`~aekt_mm.engine.DistillCheckHook` introduces it to the run's data before
-    training starts.
+    again in turn. :class:`~aekt_mm.engine.hooks.DistillCheckHook` introduces it to the run's data
+    before training starts.
 
     Args:
         cache: The folder.

@@ -23,6 +23,8 @@ def teacher_identity(online: dict) -> dict:
     if isinstance(model, str | Path):
         model = read_classifier(model)  # what the file says, wherever it is
         identity['model'] = _plain(model)
+    if online.get('classes') is not None:
+        identity['classes'] = _plain(online['classes'])
     order = online.get('channel_order') or trained_order(online.get('model'))
     own = online.get('data_preprocessor') or (
         isinstance(model, dict) and model.get('data_preprocessor')

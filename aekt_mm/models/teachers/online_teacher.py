@@ -1,12 +1,15 @@
 """A teacher that runs beside the student."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 from aekt_mm.registry import MODELS
@@ -41,16 +44,23 @@ class OnlineTeacher(nn.Module):
             those of the model's own config, or else the student's.
         channel_order: 'RGB' or 'BGR', what the teacher was trained on. By default as its own config
             file says, or else RGB. What the student's images are is known from its data.
+        classes: Of a teacher that tells more classes apart than the student: which of its own each
+            of the student's is, by their numbers. Several are one class whose probability is their
+            sum, ``[3, [0, 7], 5]``. The teacher's other classes are left out, as if it had been
+            told that the image shows none of them.
 
     Raises:
         FileNotFoundError: If the config file or the checkpoint is not there.
         ValueError: If the checkpoint does not fit the model, or can't be read, or an option is not
-            one of these.
+            one of these, or a class is not the model's or named twice.
 
     Examples:
         >>> teacher = OnlineTeacher(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), checkpoint=None)
         >>> teacher(torch.rand(4, 3, 2, 2)).shape
         torch.Size([4, 5])
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
+        >>> OnlineTeacher(network, checkpoint=None, classes=[4, [0, 2]]).num_classes
+        2
     """
 
     def __init__(
@@ -59,6 +69,7 @@ class OnlineTeacher(nn.Module):
         checkpoint: str | Path | None,
         data_preprocessor: dict | None = None,
         channel_order: str | None = None,
+        classes: Sequence[int | Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         if 'to_rgb' in (data_preprocessor or {}):
@@ -71,6 +82,10 @@ class OnlineTeacher(nn.Module):
             raise ValueError(f"channel_order must be 'RGB' or 'BGR', but is {channel_order!r}")
         self.model, own_preprocessor = build_classifier(model)
         self.num_classes = num_classes(self.model)
+        self.register_buffer('groups', None)
+        if classes is not None:
+            self.groups = _class_groups(classes, self.num_classes)
+            self.num_classes = len(self.groups)
         self.channel_order = channel_order or trained_order(model)
         if _option(own_preprocessor, 'mean') is None:
             own_preprocessor = None  # it has no normalisation of its own
@@ -207,7 +222,27 @@ class OnlineTeacher(nn.Module):
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise TypeError(f'a teacher must map images to logits (N, C), but returned {got}')
+        if self.groups is not None:
+            logits = pad(logits, (0, 1), value=-torch.inf)[:, self.groups].logsumexp(2)
         return logits.clone()  # a tensor made in inference mode could not be saved for backward
+
+
+def _class_groups(classes: Sequence[int | Sequence[int]], count: int | None) -> Tensor:
+    """Return the teacher's classes of each of the student's, filled up with -1."""
+    groups = [[entry] if isinstance(entry, int) else list(entry) for entry in classes]
+    for group in groups:
+        if not group or not all(type(label) is int and label >= 0 for label in group):
+            raise ValueError(
+                "classes must have a number of the teacher's classes, or a list of some, for each "
+                f"of the student's, but has {group!r}"
+            )
+    named = sorted(label for group in groups for label in group)
+    if count is not None and named[-1] >= count:
+        raise ValueError(f'classes has {named[-1]}, but those of the teacher are 0 to {count - 1}')
+    twice = sorted({a for a, b in pairwise(named) if a == b})
+    if twice:
+        raise ValueError(f'classes must name a class of the teacher once, but has {twice} twice')
+    return pad_sequence(list(map(torch.tensor, groups)), batch_first=True, padding_value=-1)
 
 
 def _normalisation(preprocessor: Any) -> tuple[Tensor, Tensor]:

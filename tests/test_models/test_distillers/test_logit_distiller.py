@@ -27,6 +27,9 @@ def network(depth=8, classes=10, **head):
     )
 
 
+several_labels = dict(type='MultiLabelLinearClsHead', num_classes=10, in_channels=8)
+
+
 def distiller(student=None, teacher=None, **options):
     torch.manual_seed(0)
     options.setdefault('losses', dict(dkd=dict(type='DKDLoss', beta=2.0)))
@@ -186,7 +189,17 @@ def test_predicts_without_a_teacher():
         (
             dict(teacher=dict(type='OnlineTeacher', model=network(classes=7), checkpoint=None)),
             ValueError,
-            'the teacher has 7 classes, but the student has 10',
+            'the teacher has 7 classes, but the student has 10: they must agree',
+        ),
+        (
+            dict(teacher=dict(type='OnlineTeacher', model=network(classes=12), checkpoint=None)),
+            ValueError,
+            r'the teacher has 12 classes, but the student has 10: classes=\[...\] of the teacher',
+        ),
+        (
+            dict(student={**network(), 'head': several_labels}),
+            TypeError,
+            'head MultiLabelLinearClsHead gives an image several labels',
         ),
         (
             dict(connector=dict(type='TaskSerializationFC', num_classes=9)),

@@ -57,6 +57,35 @@ def test_any_callable():
     torch.testing.assert_close(teacher(torch.ones(2, 3, 4, 4)), torch.ones(2, 3))
 
 
+def test_classes_of_a_teacher_that_knows_more():
+    network = small_network(classes=6)
+    teacher = OnlineTeacher(network, checkpoint=None, classes=[4, [0, 5, 2], 1])
+    assert teacher.num_classes == 3
+    images = torch.randn(4, 3, 8, 8)
+    # the probabilities of what a class stands for, given that it is one of these three
+    shares = teacher.model(images).detach().double().softmax(1)
+    expected = torch.stack([shares[:, 4], shares[:, [0, 2, 5]].sum(1), shares[:, 1]], 1)
+    torch.testing.assert_close(
+        teacher(images).double().softmax(1), expected / expected.sum(1, keepdim=True)
+    )
+    alone = OnlineTeacher(network, checkpoint=None, classes=[3, 0])
+    torch.testing.assert_close(alone(images), network(images).detach()[:, [3, 0]], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'),
+    [
+        ([0, 6], 'classes has 6, but those of the teacher are 0 to 5'),
+        ([0, [1, 0]], r'must name a class of the teacher once, but has \[0\] twice'),
+        ([0, []], r"for each of the student's, but has \[\]"),
+        ([0, 'cat'], r"for each of the student's, but has \['c', 'a', 't'\]"),
+    ],
+)
+def test_classes_that_the_teacher_has_not_are_refused(classes, message):
+    with pytest.raises(ValueError, match=message):
+        OnlineTeacher(small_network(classes=6), checkpoint=None, classes=classes)
+
+
 def test_torchvision_model_by_name():
     model = dict(type='torchvision.models.resnet18', num_classes=7)
     teacher = MODELS.build(dict(type='OnlineTeacher', model=model, checkpoint=None))
