@@ -3,7 +3,7 @@
 # distributions. Arguments are passed on to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. tools/_environment.sh digits tests
+. tools/_environment.sh analysis digits tests
 
 ruff check .
 ruff format --check .

@@ -25,17 +25,19 @@ NAMED = 25
 
 TEXT = (
     'The FC layer maps the logits of one task to those of the other; its weight from class to '
-    'class says how one counts for the other. What all outputs share is taken off, since softmax '
-    "does not see it; a pair's weight is the mean of both directions. Beside it stands what the "
-    'teacher confuses: the probability that it gives one class on images of the other. Classes are '
-    'ordered by hierarchical clustering (average linkage), so that related ones stand together.'
+    'class says how one counts for the other. Softmax does not see what all outputs share, so '
+    "weights are counted from each input's median; a pair's weight is the mean of both directions. "
+    'Beside it stands what the teacher confuses: the probability that it gives one class on images '
+    'of the other. Classes are ordered by hierarchical clustering (average linkage), so that '
+    'related ones stand together.'
 )
 
 
 def fc_weight(run: Run) -> np.ndarray | None:
     """Return the weight of a run's FC layer, (C, C) from column to row, or None without one.
 
-    The mean of each column is taken off: it moves all logits of a sample alike.
+    A number added to a column moves all logits of a sample alike, which softmax does not see: each
+    column is shifted so that its median off the diagonal is 0, and most pairs have little weight.
     """
     if run.checkpoint is None:
         return None
@@ -44,7 +46,8 @@ def fc_weight(run: Run) -> np.ndarray | None:
     if weight is None:
         return None
     weight = weight.double().numpy()
-    return weight - weight.mean(0)
+    others = np.where(np.eye(len(weight), dtype=bool), np.nan, weight)
+    return weight - np.nanmedian(others, 0)
 
 
 def symmetric(matrix: np.ndarray) -> np.ndarray:
@@ -106,7 +109,10 @@ def class_relations(runs: Sequence[Run], predictions: Predictions) -> Findings:
             frame['rank there'] = ranks.astype('Int64')
             known = frame.dropna()
             for name, measure in (('correlation', stats.pearsonr), ('rank corr.', stats.spearmanr)):
-                value = measure(known['weight'], known['teacher confuses'])[0]
+                constant = known['weight'].nunique() < 2  # as a layer is that has not learned
+                value = (
+                    np.nan if constant else measure(known['weight'], known['teacher confuses'])[0]
+                )
                 summary[f"{name} with teacher's confusions"] = value
         if superclasses is not None:
             groups = np.array(superclasses)

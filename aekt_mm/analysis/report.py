@@ -4,7 +4,7 @@ import datetime
 import importlib.resources
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +167,7 @@ def report_study(study: Study, work_dir: Path) -> Report:
         return report
     # a trial's own name is that of its seed
     arms = {
-        arm: [Run(f'{arm}/{run.name}', run.cfg, run.checkpoint, run.folder) for run in runs]
-        for arm, runs in arms.items()
+        arm: [replace(run, name=f'{arm}/{run.name}') for run in runs] for arm, runs in arms.items()
     }
     shown = list(arms)[:PICTURED]
     predictions = _predicted([arms[arm][0] for arm in shown], report)
@@ -211,9 +210,7 @@ def _look(report: Report, arms: dict[str, Sequence[Run]], predictions: Predictio
         left = ', '.join(list(arms)[PICTURED:])
         report.notes.append(f'Pictures show the first {PICTURED} arms, without {left}.')
     report.sections.append(curves(pictured))
-    first = [
-        Run(arm, runs[0].cfg, runs[0].checkpoint, runs[0].folder) for arm, runs in pictured.items()
-    ]
+    first = [replace(runs[0], name=arm) for arm, runs in pictured.items()]
     if max(map(len, pictured.values())) > 1:
         report.notes.append('Pictures below the curves show the first seed of each arm.')
     if predictions is not None:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ class Run:
         cfg: Its config.
         checkpoint: Its last; None where only the recipe is known.
         folder: Its work directory; None where only a recipe and perhaps a checkpoint are known.
+        epoch_length: Iterations of an epoch; None where the run does not count epochs.
     """
 
     name: str
     cfg: Config
     checkpoint: Path | None = None
     folder: Path | None = None
+    epoch_length: float | None = None
 
     @property
     def seed(self) -> int | None:
@@ -73,22 +75,12 @@ def read_runs(specs: Sequence[str], options: dict[str, Any] | None = None) -> li
     if twice is not None:
         raise ValueError(f'{twice} is named twice')
     names = _distinct([run.name for run in runs], places)
-    return [Run(name, run.cfg, run.checkpoint, run.folder) for name, run in zip(names, runs)]
+    return [replace(run, name=name) for name, run in zip(names, runs)]
 
 
 def _read(spec: str) -> Run:
-    recipe, equals, checkpoint = spec.rpartition('=')
-    if equals:
-        if not Path(checkpoint).is_file():
-            raise FileNotFoundError(f'there is no checkpoint {checkpoint}')
-        return Run(Path(recipe).stem, load_recipe(recipe), Path(checkpoint))
-    if not Path(spec).is_dir():
-        if os.sep in spec and not Path(spec).suffix:
-            raise FileNotFoundError(f'there is no folder {spec}')
-        try:
-            return Run(Path(spec).stem, load_recipe(spec))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f'there is no folder {spec}, and {error}') from error
+    if not Path(spec).is_dir():  # whose name may have a =
+        return _read_recipe(spec)
     folder = Path(spec)
     starts = sorted(folder.glob('*/vis_data/config.py'))
     if not starts:
@@ -102,8 +94,24 @@ def _read(spec: str) -> Run:
     cfg = Config.fromfile(starts[-1])
     # the folder may have been moved since
     checkpoint = folder / Path(noted.read_text(encoding='utf-8').strip()).name
-    _check_finished(folder, cfg, load_restricted(checkpoint).get('meta', {}))
-    return Run(folder.resolve().name, cfg, checkpoint, folder)
+    meta = load_restricted(checkpoint).get('meta', {})
+    _check_finished(folder, cfg, meta)
+    length = meta['iter'] / meta['epoch'] if 'max_epochs' in cfg.train_cfg else None
+    return Run(folder.resolve().name, cfg, checkpoint, folder, length)
+
+
+def _read_recipe(spec: str) -> Run:
+    recipe, equals, checkpoint = spec.rpartition('=')
+    if equals:
+        if not Path(checkpoint).is_file():
+            raise FileNotFoundError(f'there is no checkpoint {checkpoint}')
+        return Run(Path(recipe).stem, load_recipe(recipe), Path(checkpoint))
+    if os.sep in spec and not Path(spec).suffix:
+        raise FileNotFoundError(f'there is no folder {spec}')
+    try:
+        return Run(Path(spec).stem, load_recipe(spec))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'there is no folder {spec}, and {error}') from error
 
 
 def _check_finished(folder: Path, cfg: Config, meta: dict) -> None:
@@ -194,9 +202,7 @@ def read_scalars(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
     train, val = (pd.DataFrame(list(entries.values())) for entries in (train, val))
     if not train.empty:
         train = train.sort_values('iter')
-        last = train.iloc[-1]
-        length = last['iter'] / last['epoch'] if 'epoch' in train else 1
-        train.index = train['iter'] / length
+        train.index = train['iter'] / (run.epoch_length or 1)
         train = train.drop(columns=['iter', 'step', 'epoch'], errors='ignore')
     if not val.empty:
         val = val.sort_values('step').set_index('step')
