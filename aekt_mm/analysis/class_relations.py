@@ -83,50 +83,17 @@ def class_relations(runs: Sequence[Run], predictions: Predictions) -> Findings:
     """
     classes = predictions.classes
     superclasses = (getattr(predictions.dataset, 'metainfo', None) or {}).get('superclasses')
-    notes, overall, strongest, pairs, panels = [], {}, [], [], []
-    first, second = np.triu_indices(len(classes), 1)
+    overall, pairs, panels = {}, [], []
     for run in runs:
         weight = fc_weight(run)
         if weight is None:
             continue
-        relation = symmetric(weight)
-        frame = pd.DataFrame(
-            {
-                'run': run.name,
-                'class': np.array(classes)[first],
-                'and': np.array(classes)[second],
-                'weight': relation[first, second],
-            }
-        )
-        summary = {}
-        confusion = None
+        relation, confusion = symmetric(weight), None
         if run.name in predictions.teachers:
-            confusion = symmetric(
-                soft_confusion(predictions.teachers[run.name], predictions.labels).numpy()
-            )
-            frame['teacher confuses'] = confusion[first, second]
-            ranks = frame['teacher confuses'].rank(ascending=False, method='min')
-            frame['rank there'] = ranks.astype('Int64')
-            known = frame.dropna()
-            for name, measure in (('correlation', stats.pearsonr), ('rank corr.', stats.spearmanr)):
-                constant = known['weight'].nunique() < 2  # as a layer is that has not learned
-                value = (
-                    np.nan if constant else measure(known['weight'], known['teacher confuses'])[0]
-                )
-                summary[f"{name} with teacher's confusions"] = value
-        if superclasses is not None:
-            groups = np.array(superclasses)
-            frame['same superclass'] = groups[first] == groups[second]
-            same = frame['same superclass']
-            inside, outside = frame['weight'][same], frame['weight'][~same]
-            summary['mean weight in a superclass'] = inside.mean()
-            summary['between superclasses'] = outside.mean()
-            u = stats.mannwhitneyu(inside, outside).statistic
-            summary['heavier inside, of all comparisons'] = u / len(inside) / len(outside)
-        summary['mean size of a weight'] = frame['weight'].abs().mean()
-        overall[run.name] = summary
-        strongest.append(frame.loc[frame['weight'].abs().nlargest(PAIRS).index])
-        pairs.append(frame)
+            teacher = predictions.teachers[run.name]
+            confusion = symmetric(soft_confusion(teacher, predictions.labels).numpy())
+        frame = _pairs(relation, confusion, classes, superclasses)
+        overall[run.name] = _summary(frame)
         order = cluster(relation)
         names = [classes[k] for k in order]
         panels.append(_heat_map(f'FC weights: {run.name}', weight[np.ix_(order, order)], names))
@@ -134,22 +101,66 @@ def class_relations(runs: Sequence[Run], predictions: Predictions) -> Findings:
             confused = confusion[np.ix_(order, order)]
             panels.append(_heat_map(f'Teacher confuses, same order: {run.name}', confused, names))
             panels.append(_beside(run.name, frame))
+        frame.insert(0, 'run', run.name)
+        pairs.append(frame)
     if not pairs:
-        notes.append(
-            'No run has an FC layer between the tasks (model.connector), and so there are no class '
-            'relations.'
-        )
-        return Findings('Class relations', TEXT, notes=notes)
-    table = pd.concat(strongest).set_index('class')
+        note = 'No run has an FC layer between the tasks (model.connector): no class relations.'
+        return Findings('Class relations', TEXT, notes=[note])
+    strongest = pd.concat(
+        frame.loc[frame['weight'].abs().nlargest(PAIRS).index] for frame in pairs
+    ).set_index('class')
     if len(pairs) == 1:
-        table = table.drop(columns='run')
+        strongest = strongest.drop(columns='run')
     everything = pd.concat(pairs, ignore_index=True)
     tables = [
         Table('class_relations', pd.DataFrame.from_dict(overall, orient='index'), 'Overall', 4),
-        Table('class_pairs_strongest', table, 'The strongest pairs', 4),
+        Table('class_pairs_strongest', strongest, 'The strongest pairs', 4),
         Table('class_pairs', everything, 'All pairs', 6, place='file'),
     ]
-    return Findings('Class relations', TEXT, tables, panels, notes=notes)
+    return Findings('Class relations', TEXT, tables, panels)
+
+
+def _pairs(
+    relation: np.ndarray,
+    confusion: np.ndarray | None,
+    classes: Sequence[str],
+    superclasses: Sequence[str] | None,
+) -> pd.DataFrame:
+    """Return a row for each pair of classes."""
+    first, second = np.triu_indices(len(classes), 1)
+    frame = pd.DataFrame(
+        {
+            'class': np.array(classes)[first],
+            'and': np.array(classes)[second],
+            'weight': relation[first, second],
+        }
+    )
+    if confusion is not None:
+        frame['teacher confuses'] = confusion[first, second]
+        ranks = frame['teacher confuses'].rank(ascending=False, method='min')
+        frame['rank there'] = ranks.astype('Int64')
+    if superclasses is not None:
+        groups = np.array(superclasses)
+        frame['same superclass'] = groups[first] == groups[second]
+    return frame
+
+
+def _summary(frame: pd.DataFrame) -> dict[str, float]:
+    """Return how weights go with what else is known of the pairs."""
+    weight = frame['weight']
+    found = {'mean size of a weight': weight.abs().mean()}
+    if 'teacher confuses' in frame and weight.nunique() > 1:  # a layer may have learned nothing
+        known = frame[['weight', 'teacher confuses']].dropna()
+        of_teacher = "with teacher's confusions"
+        found[f'correlation {of_teacher}'] = stats.pearsonr(*known.to_numpy().T).statistic
+        found[f'rank correlation {of_teacher}'] = stats.spearmanr(*known.to_numpy().T).statistic
+    if 'same superclass' in frame:
+        inside, outside = (weight[frame['same superclass'] == same] for same in (True, False))
+        found['mean weight in a superclass'] = inside.mean()
+        found['between superclasses'] = outside.mean()
+        larger = stats.mannwhitneyu(inside, outside).statistic
+        found['heavier inside, of all comparisons'] = larger / len(inside) / len(outside)
+    return found
 
 
 def _heat_map(title: str, matrix: np.ndarray, names: Sequence[str]) -> Panel:
