@@ -39,7 +39,7 @@ class DifferingImage:
     divergence: float
 
 
-def differing_images(predictions: Predictions, count: int = 8) -> dict[str, list[DifferingImage]]:
+def differing_images(predictions: Predictions, count: int) -> dict[str, list[DifferingImage]]:
     """Return for each run with a teacher the images of the greatest divergence, that one first.
 
     Args:

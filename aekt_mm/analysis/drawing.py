@@ -135,9 +135,7 @@ def class_dots(
         highest: Whether classes with high values stand out.
     """
     order = values.mean(1).dropna().sort_values(ascending=highest).index
-    shown = (
-        values.loc[order[-NAMED_CLASSES:]] if highest else values.loc[order[:NAMED_CLASSES][::-1]]
-    )
+    shown = values.loc[order[-NAMED_CLASSES:]]  # what stands out most comes last, at the top
     for run in values.columns:
         axes.plot(shown[run], range(len(shown)), 'o', color=key[run], ms=4.5, alpha=0.85)
     axes.set_yticks(range(len(shown)), [short(name) for name in shown.index])

@@ -33,6 +33,9 @@ from .study import MEASURES, Study, Trial, compare, read_results
 #: How many arms the pictures show: more can not be told apart.
 PICTURED = 6
 
+#: Of one run so many images are shown, of several half as many each.
+IMAGES = 12
+
 #: A table has at most so many rows; all are in the files of tools/analysis_tools/analyse.py.
 ROWS = 200
 
@@ -228,7 +231,7 @@ def _look(report: Report, arms: dict[str, Sequence[Run]], predictions: Predictio
             report.sections.append(relations)
         else:
             report.notes += relations.notes
-        report.images = differing_images(of)
+        report.images = differing_images(of, IMAGES if len(of.teachers) == 1 else IMAGES // 2)
         report.notes += of.notes
         for section in report.sections:
             section.notes[:] = [note for note in section.notes if note not in of.notes]
