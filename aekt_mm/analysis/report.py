@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.resources
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -105,8 +106,7 @@ def report_runs(folders: Sequence[str]) -> Report:
     arms = group_by_seed(runs)
     names = list(arms)
     title = names[0] if len(names) == 1 else ' · '.join(names[:PICTURED])
-    seeds = max(map(len, arms.values()))
-    report = Report(short(title, 80), _counted(len(arms), seeds))
+    report = Report(short(title, 80), _counted([len(members) for members in arms.values()]))
     predictions = _predicted(runs, report)
     if predictions is not None:
         report.subtitle += f', measured on {len(predictions.labels):,} validation images'
@@ -146,9 +146,9 @@ def report_study(study: Study, work_dir: Path) -> Report:
     if results.empty:
         raise ValueError(f'{study.path} has no results yet: tools/study.py {study.path} runs it')
     done = [arm for arm in study.arms if arm in set(results['arm'])]
-    seeds = int(results.groupby('arm').size().max())
+    seeds = [int((results['arm'] == arm).sum()) for arm in done]
     part = 'the test set' if study.hold_out is None else 'a held-out part of the training set'
-    report = Report(f'Study {study.path.stem}', f'{_counted(len(done), seeds)}, measured on {part}')
+    report = Report(f'Study {study.path.stem}', f'{_counted(seeds)}, measured on {part}')
     report.sections.append(summarise(results, done, study.baseline))
     missing = len(study.trials) - len(results)
     if missing > 0:
@@ -178,11 +178,15 @@ def report_study(study: Study, work_dir: Path) -> Report:
     return report
 
 
-def _counted(arms: int, seeds: int) -> str:
-    parts = [f'{arms} settings' if arms > 1 else 'one run']
-    if seeds > 1:
-        parts = [f'{arms} setting{"s" * (arms > 1)} with {seeds} seeds each']
-    return parts[0]
+def _counted(seeds: Sequence[int]) -> str:
+    """Say how many arms there are and how many seeds each has."""
+    arms = 'one setting' if len(seeds) == 1 else f'{len(seeds)} settings'
+    if max(seeds) == 1:
+        return 'one run' if len(seeds) == 1 else arms
+    if len(seeds) == 1:
+        return f'{arms} with {seeds[0]} seeds'
+    same = len(set(seeds)) == 1
+    return f'{arms} with ' + (f'{seeds[0]} seeds each' if same else f'up to {max(seeds)} seeds')
 
 
 def _predicted(runs: Sequence[Run], report: Report) -> Predictions | None:
@@ -380,6 +384,7 @@ def write_report(report: Report, path: Path) -> None:
         rows=ROWS,
         cell=_cell,
         is_text=_is_text,
+        breakable=_breakable,
         version=aekt_mm.__version__,
         written=datetime.datetime.now().strftime('%Y-%m-%d %H:%M'),
     )
@@ -394,6 +399,11 @@ def _cell(value: Any, digits: int) -> str:
     if pd.isna(value):
         return ''
     return f'{value:.{digits}f}' if isinstance(value, float | np.floating) else str(value)
+
+
+def _breakable(name: Any) -> Markup:
+    """Return a name that a narrow page may break behind what separates its parts."""
+    return Markup('<wbr>').join(re.split(r'(?<=[._/])', str(name)))
 
 
 def _is_text(value: Any) -> bool:
