@@ -3,7 +3,7 @@
 # the stack, but for the slow ones. Arguments are passed on to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. tools/_environment.sh digits tests docs onnx
+. tools/_environment.sh analysis digits tests docs onnx
 
 ruff check .
 ruff format --check .

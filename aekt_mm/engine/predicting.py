@@ -1,4 +1,4 @@
-"""The logits of a recipe's student and of its teacher for a whole data set."""
+"""The logits of a recipe's student and of its teacher for a whole data set, on a GPU if any."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +35,7 @@ def student_logits(cfg: Config, checkpoint: str | Path) -> tuple[Tensor, Tensor]
     model = _model(cfg, teacher=None)
     load_weights(model, str(checkpoint))
     batches = _batches(Runner.build_dataloader(cfg.test_dataloader), model)
-    parts = [(model(**data), batch_target(data['data_samples'])) for data in batches]
+    parts = [(model(**data).cpu(), batch_target(data['data_samples']).cpu()) for data in batches]
     return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])
 
 
@@ -53,7 +53,7 @@ def teacher_logits(cfg: Config) -> Tensor:
     loader = Runner.build_dataloader(cfg.test_dataloader)
     if hasattr(model.teacher, 'attach'):
         model.teacher.attach(loader, model.data_preprocessor)
-    return torch.cat([model.teacher(**data) for data in _batches(loader, model)])
+    return torch.cat([model.teacher(**data).cpu() for data in _batches(loader, model)])
 
 
 def _model(cfg: Config, teacher: ConfigDict | None) -> torch.nn.Module:
@@ -63,7 +63,8 @@ def _model(cfg: Config, teacher: ConfigDict | None) -> torch.nn.Module:
     model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     if 'teacher' in model:
         model.teacher = teacher
-    return build(MODELS, model).eval()
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return build(MODELS, model).to(device).eval()
 
 
 def _batches(loader: DataLoader, model: torch.nn.Module) -> Iterator[dict]:
