@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from aekt_mm.analysis.intervals import paired_interval
+from aekt_mm.files import replace_text
 
 PAIR = 'resnet20_resnet8slim_digits'
 TEACHER = 'vanilla/vanilla_resnet20_digits.py'
@@ -118,7 +119,7 @@ def main() -> None:
 
     results_file = args.work_dir / 'results.json'
     results = {'teacher': teacher, **accuracies}
-    results_file.write_text(json.dumps(results, indent=2) + '\n', encoding='utf-8')
+    replace_text(results_file, json.dumps(results, indent=2) + '\n')
 
     # beside each other, as what takes the time is to start
     student, report = args.work_dir / 'student', args.work_dir / 'report.html'
