@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-EXTRAS = ('digits', 'images', 'studies', 'onnx', 'tests', 'docs', 'openmmlab')
+EXTRAS = ('analysis', 'digits', 'images', 'studies', 'onnx', 'tests', 'docs', 'openmmlab')
 MIM_FILES = ('configs', 'tools', 'model-index.yml')
 
 
@@ -61,6 +61,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['aekt_mm', 'aekt_mm.*']),
+    package_data={'aekt_mm.analysis': ['report.html']},
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     # the original distributions go over the onedl-* ones, which an extra can't take away;

@@ -1,8 +1,9 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and those that are mapped with all their space."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 
 def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -36,3 +37,22 @@ def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:
 def replace_text(path: str | Path, text: str) -> None:
     """Write a text in UTF-8 as :func:`replace_file` does."""
     replace_file(path, lambda partial: partial.write_text(text, encoding='utf-8'))
+
+
+def reserve_space(file: BinaryIO, size: int) -> None:
+    """Give a new file all its disk space: writing to a map of one without would end in SIGBUS.
+
+    Args:
+        file: Open for writing, empty.
+        size: In bytes.
+
+    Raises:
+        OSError: If there is no such space.
+    """
+    if hasattr(os, 'posix_fallocate'):
+        os.posix_fallocate(file.fileno(), 0, max(size, 1))
+    else:  # macOS
+        for start in range(0, size, 2**20):
+            file.write(bytes(min(2**20, size - start)))
+        file.flush()
+    file.truncate(size)

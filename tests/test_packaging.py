@@ -74,6 +74,7 @@ def below(*folders, kinds=('.py', '.yml', '.yaml', '.md', '.sh')):
 def test_every_module_is_in_it(wheel):
     installed = {name for name in wheel.names if '.mim' not in name and name.endswith('.py')}
     assert installed == below('aekt_mm', kinds=('.py',))
+    assert 'aekt_mm/analysis/report.html' in wheel.names
 
 
 def test_mim_finds_recipes_and_tools(wheel):
@@ -124,6 +125,7 @@ def test_metadata(wheel):
     listed = (ROOT / 'requirements/runtime.txt').read_text().split()
     assert base == {line for line in listed if not line.startswith('#')}
     assert set(metadata.get_all('Provides-Extra')) == {
+        'analysis',
         'digits',
         'docs',
         'images',

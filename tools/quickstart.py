@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from aekt_mm.analysis.intervals import paired_interval
+from aekt_mm.files import replace_text
 
 PAIR = 'resnet20_resnet8slim_digits'
 TEACHER = 'vanilla/vanilla_resnet20_digits.py'
@@ -48,6 +49,16 @@ def train(recipe: str, work_dir: Path, *options: str) -> float:
         entry['accuracy/top1']
         for entry in map(json.loads, reversed(scalars))
         if 'accuracy/top1' in entry
+    )
+
+
+def run_tool(name: str, arguments: list) -> None:
+    """Run another tool, which says nothing unless it fails."""
+    subprocess.run(
+        [sys.executable, f'tools/{name}.py', *map(str, arguments)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, 'PYTHONPATH': str(Path.cwd()), 'PYTHONWARNINGS': 'ignore'},
     )
 
 
@@ -108,22 +119,23 @@ def main() -> None:
 
     results_file = args.work_dir / 'results.json'
     results = {'teacher': teacher, **accuracies}
-    results_file.write_text(json.dumps(results, indent=2) + '\n', encoding='utf-8')
+    replace_text(results_file, json.dumps(results, indent=2) + '\n')
 
-    student = args.work_dir / 'student'
-    subprocess.run(
-        [
-            sys.executable,
-            'tools/publish_student.py',
-            f'configs/{STUDENTS["aekt"][1]}',
-            str(args.work_dir / 'aekt_0' / f'epoch_{EPOCHS["student"]}.pth'),
-            str(student),
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, 'PYTHONPATH': str(Path.cwd()), 'PYTHONWARNINGS': 'ignore'},
-    )
-    console.print(f'Results: {results_file}\nThe AEKT student, for plain mmpretrain: {student}')
+    # beside each other, as what takes the time is to start
+    student, report = args.work_dir / 'student', args.work_dir / 'report.html'
+    runs = [args.work_dir / f'{method}_{seed}' for method in STUDENTS for seed in range(args.seeds)]
+    published = [f'configs/{STUDENTS["aekt"][1]}']
+    published += [args.work_dir / 'aekt_0' / f'epoch_{EPOCHS["student"]}.pth', student]
+    with ThreadPoolExecutor(2) as pool:
+        written = [
+            pool.submit(run_tool, 'publish_student', published),
+            pool.submit(run_tool, 'report', [*runs, '--out', report]),
+        ]
+        for each in written:
+            each.result()
+    console.print(f'Results: {results_file}')
+    console.print(f'The AEKT student, for plain mmpretrain: {student}')
+    console.print(f'What the students learned, in a browser: {report}')
 
 
 if __name__ == '__main__':

@@ -3,5 +3,5 @@
 # student alone, with KD, with DKD and with AEKT, and prints one table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. tools/_environment.sh digits
+. tools/_environment.sh analysis digits
 exec python tools/quickstart.py "$@"

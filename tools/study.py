@@ -31,12 +31,18 @@ def main() -> None:
     failed = []
     try:
         study = read_study(args.study)
+        work_dir = args.work_dir or Path('work_dirs/studies') / study.path.stem
         if not args.table:
             from aekt_mm.analysis.running import run_study
 
-            work_dir = args.work_dir or Path('work_dirs/studies') / study.path.stem
             failed = run_study(study, Path(__file__).parent, work_dir)
-        print(markdown(study, read_results(study)), end='')
+        results = read_results(study)
+        print(markdown(study, results), end='')
+        if not args.table and len(results):
+            from aekt_mm.analysis.report import report_study, write_report
+
+            write_report(report_study(study, work_dir), work_dir / 'report.html')
+            print(f'In a browser: {work_dir / "report.html"}')
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f'study: {error}')
     if failed:

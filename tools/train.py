@@ -12,6 +12,7 @@ from mmengine.config import Config
 
 from aekt_mm.engine.command_line import mistakes_in_a_line, quiet_start
 from aekt_mm.engine.config_check import check_config
+from aekt_mm.engine.hooks import ProgressHook
 from aekt_mm.engine.interruption import StopHook, die_with_launcher, locked, resume_command
 from aekt_mm.engine.launching import (
     add_shared_arguments,
@@ -71,6 +72,7 @@ def main() -> None:
             runner = build_runner(cfg)
             runner.register_hook(stop)
             runner.register_hook(start)
+            runner.register_hook(ProgressHook())
             runner.train()
 
 

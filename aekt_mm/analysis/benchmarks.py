@@ -546,7 +546,7 @@ def memory(recipe: str, batch_size: int = 64) -> dict:
             sum(value for name, value in losses.items() if 'loss' in name).backward()
             optimizer.step()
 
-        return _peak(step, model, optimizer, *held)
+        return peak_memory(step, model, optimizer, *held)
 
     def distiller(teacher: Callable) -> nn.Module:
         return build(MODELS, dict(cfg.model, teacher=teacher)).to(device)
@@ -564,8 +564,13 @@ def memory(recipe: str, batch_size: int = 64) -> dict:
     )
 
 
-def _peak(step: Callable[[], None], *held: object) -> float:
-    """Return the most memory that a step and what it works on hold at once, in MiB."""
+def peak_memory(step: Callable[[], None], *held: object) -> float:
+    """Return the most memory that a step and what it works on hold at once, in MiB.
+
+    Args:
+        step: What is measured.
+        *held: The modules and optimizers that it works on.
+    """
     from torch.distributed._tools.mem_tracker import MemTracker
 
     step()

@@ -5,18 +5,16 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from mmengine.analysis import FlopAnalyzer, parameter_count
-from mmengine.analysis.jit_handles import get_shape
 from mmengine.config import Config
 
 import aekt_mm  # noqa: F401
 from aekt_mm.models.classifiers import build_classifier
+
+from .complexity import Size, image_size, network_size
 
 #: The papers of the methods, by folder of recipes.
 COLLECTIONS = {
@@ -71,14 +69,6 @@ DATASETS = {
 
 
 @dataclass(frozen=True)
-class Size:
-    """What a network costs: parameters, and multiply-adds for one image."""
-
-    parameters: int
-    multiply_adds: int
-
-
-@dataclass(frozen=True)
 class Recipe:
     """What a recipe trains, as its file name METHOD_TEACHER_STUDENT_DATASET says and it holds."""
 
@@ -110,7 +100,7 @@ def read_recipe(path: Path) -> Recipe:
     """
     cfg = Config.fromfile(path)
     method, teacher, student, dataset = _parts(path)
-    size = _image_size(cfg.test_pipeline)
+    size = image_size(cfg.test_pipeline)
     online = cfg.model.get('teacher')
     return Recipe(
         path=path,
@@ -210,13 +200,6 @@ def _parts(path: Path) -> tuple[str, str, str, str]:
     return method, teacher, student, dataset
 
 
-def _image_size(pipeline: list[dict]) -> int:
-    """Return the side of the images that a pipeline ends with."""
-    sizes = [step.get('crop_size', step.get('scale')) for step in pipeline]
-    last = [size for size in sizes if size is not None][-1]
-    return last if isinstance(last, int) else last[0]
-
-
 def _measure(model: dict, image_size: int) -> Size:
     return _measure_cached(json.dumps(model, sort_keys=True), image_size)
 
@@ -224,16 +207,7 @@ def _measure(model: dict, image_size: int) -> Size:
 @functools.cache
 def _measure_cached(model: str, image_size: int) -> Size:
     network, _ = build_classifier(json.loads(model))
-    analyzer = FlopAnalyzer(network.eval(), (torch.zeros(1, 3, image_size, image_size),))
-    analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    analyzer.set_op_handle('aten::scaled_dot_product_attention', _attention)
-    return Size(parameter_count(network)[''], int(analyzer.total()))
-
-
-def _attention(inputs: list[Any], outputs: list[Any]) -> int:
-    """Count both products of attention, which MMEngine does not know as one operation."""
-    query, key = get_shape(inputs[0]), get_shape(inputs[1])
-    return 2 * prod(query) * key[-2]
+    return network_size(network, image_size)
 
 
 def _row(recipe: Recipe) -> str:

@@ -116,7 +116,7 @@ def trial_config(study: Study, trial: Trial) -> Config:
     # a mapping takes the place of what the recipe has, so that nothing of that outlives it
     cfg.merge_from_dict(
         {
-            option: {**value, '_delete_': True} if isinstance(value, dict) else value
+            option: {**value, '_delete_': True} if _has_mapping(cfg, option, value) else value
             for option, value in trial.options.items()
         }
     )
@@ -128,6 +128,14 @@ def trial_config(study: Study, trial: Trial) -> Config:
         if 'teacher' in cfg.model:
             use_cached_teacher(cfg, study.cached_teacher['folder'])
     return cfg
+
+
+def _has_mapping(cfg: Config, option: str, value: Any) -> bool:
+    """Return whether a config has a mapping in the place of one."""
+    part = cfg
+    for name in option.split('.'):
+        part = part.get(name) if hasattr(part, 'get') else None
+    return isinstance(value, dict) and isinstance(part, dict)
 
 
 def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
@@ -166,7 +174,8 @@ def _run(config: dict[str, Any], tools: Path, threads: int, teacher: Path | None
     """Train one trial in a process of its own and measure the student of its last epoch."""
     folder = Path(config['trial']['folder'])
     command = [sys.executable, tools / 'train.py', folder / 'trial.py']
-    command += ['--work-dir', folder, '--resume']
+    # the student of the last epoch is measured here
+    command += ['--work-dir', folder, '--resume', '--no-validate']
     environment = {**os.environ, 'PYTHONPATH': _python_path(), 'OMP_NUM_THREADS': str(threads)}
     fresh = not (folder / 'last_checkpoint').exists()
     started = time.monotonic()

@@ -9,7 +9,7 @@ A study is data, a YAML file::
     gpus: 0
     cached_teacher: {folder: work_dirs/teachers/resnet20, views: 8, format: float32}
     options:               # of every trial, as in --cfg-options
-      train_cfg.val_interval: 8
+      train_cfg.max_epochs: 8
     arms:
       alone: {recipe: ../vanilla/vanilla_resnet8_cifar100_8e.py}
       dkd: {recipe: ../dkd/dkd_resnet20_resnet8_cifar100_8e.py}

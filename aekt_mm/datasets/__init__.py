@@ -7,6 +7,7 @@ from .digits import Digits
 from .fashion_mnist_arrays import FashionMNISTArrays
 from .holding_out import HeldOut
 from .in_memory import InMemory
+from .loading import Food101, LoadImageFromFile
 from .prepared_images import PreparedImages
 from .samplers import ViewSampler
 from .view_dataset import ViewDataset
@@ -16,8 +17,10 @@ __all__ = [
     'CIFAR100Arrays',
     'Digits',
     'FashionMNISTArrays',
+    'Food101',
     'HeldOut',
     'InMemory',
+    'LoadImageFromFile',
     'LoadRandomResizedCrop',
     'PackPixels',
     'PreparedImages',

@@ -21,7 +21,8 @@ class CIFAR100Arrays(ArrayDataset):
 
     mmpretrain's ``CIFAR100`` takes only files with the official md5 sums. Here the content counts:
     the number of images, their shape, and that every class has as many. Reading the pickled files
-    runs no code from them.
+    runs no code from them. Where they name the twenty superclasses, ``metainfo`` has that of each
+    class as ``superclasses``.
 
     Args:
         data_root: The folder that has ``cifar-100-python/{train,test,meta}``.
@@ -57,6 +58,10 @@ class CIFAR100Arrays(ArrayDataset):
             raise ValueError(
                 f'{path} is not CIFAR-100: not each of its classes has {count // 100} images'
             )
+        coarse, names = entry.get('coarse_labels'), meta.get('coarse_label_names')
+        if coarse is not None and names is not None:
+            of_class = dict(zip(labels.tolist(), coarse))
+            self.metainfo['superclasses'] = tuple(_text(names[of_class[k]]) for k in range(100))
 
 
 class _ArrayUnpickler(pickle.Unpickler):

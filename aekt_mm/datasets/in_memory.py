@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.dist import all_gather_object, get_rank
 from torch.utils.data import Dataset
 
+from aekt_mm.files import reserve_space
 from aekt_mm.progress import track
 from aekt_mm.registry import DATASETS, build
 from aekt_mm.structures import data_order
@@ -84,9 +85,8 @@ def _array(shape: tuple[int, ...], dtype: np.dtype, peers: Sequence[int]) -> np.
     path = None
     if len(peers) > 1 and get_rank() == peers[0]:
         handle, path = tempfile.mkstemp(prefix='aekt_mm_')
-        # with its place on the disk: writing where there is none would end the process
-        os.posix_fallocate(handle, 0, int(np.prod(shape)) * dtype.itemsize)
-        os.close(handle)
+        with os.fdopen(handle, 'wb') as file:
+            reserve_space(file, int(np.prod(shape)) * dtype.itemsize)
     path = all_gather_object(path)[peers[0]]
     if path is None:
         return np.empty(shape, dtype)

@@ -1,6 +1,7 @@
 """Views of any dataset of mmpretrain."""
 
 import torch
+from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from aekt_mm.registry import DATASETS, build
@@ -22,13 +23,19 @@ class ViewDataset(Dataset):
 
     Args:
         dataset: An mmpretrain dataset with a pipeline that ends in ``PackInputs``, or its config.
+        max_unreadable: How many samples that can't be read a process passes over, each with a
+            warning that names its file; the next one takes its place.
 
     Raises:
-        ValueError: Where a sample can't be read or prepared; the message names its file.
+        ValueError: Where more samples can't be read or prepared; the message names a file.
     """
 
-    def __init__(self, dataset: dict | Dataset) -> None:
+    def __init__(self, dataset: dict | Dataset, max_unreadable: int = 0) -> None:
+        if max_unreadable < 0:
+            raise ValueError(f'max_unreadable must be at least 0, but is {max_unreadable}')
         self.dataset = build(DATASETS, dataset) if isinstance(dataset, dict) else dataset
+        self.max_unreadable = max_unreadable
+        self.unreadable: set[int] = set()
 
     @property
     def metainfo(self) -> dict:
@@ -47,15 +54,28 @@ class ViewDataset(Dataset):
             return self.dataset[key]
         number = view_key(*key)
         with seeded(number):
-            try:
-                item = self.dataset[key.sample]
-            except Exception as error:  # readers of images raise whatever they stumble over
-                raise ValueError(self._unreadable(key.sample, error)) from error
+            item = self._read(key.sample)
         item['data_samples'].set_metainfo(dict(sample_idx=key.sample, view=key.view))
         item['data_samples'].view_key = torch.tensor([number])
         return item
 
-    def _unreadable(self, sample: int, error: Exception) -> str:
+    def _read(self, sample: int) -> dict:
+        """Return a sample, or the next one that can be read."""
+        for index in (*range(sample, len(self)), *range(sample)):
+            try:
+                return self.dataset[index]
+            except Exception as error:  # readers of images raise whatever they stumble over
+                seen = index in self.unreadable
+                self.unreadable.add(index)
+                if len(self.unreadable) > self.max_unreadable:
+                    raise ValueError(self._message(index, error)) from error
+                if not seen:
+                    print_log(self._message(index, error), 'current', level=30)
+        raise ValueError(f'{type(self.dataset).__name__} has no sample that can be read')
+
+    def _message(self, sample: int, error: Exception) -> str:
         info = self.dataset.get_data_info(sample) if hasattr(self.dataset, 'get_data_info') else {}
-        name = f'sample {sample} of {type(self.dataset).__name__}'
-        return f'{info.get("img_path", name)} can not be read as an image: {error}'
+        path = info.get('img_path', f'sample {sample} of {type(self.dataset).__name__}')
+        message = str(error) if str(path) in str(error) else f'{path} can not be read: {error}'
+        found, most = len(self.unreadable), self.max_unreadable
+        return message + (f' ({found} unreadable, max_unreadable is {most})' if most else '')

@@ -1,4 +1,4 @@
 """Running distillation: hooks, launching, publishing."""
 
 from .hooks import *  # noqa: F403
-from .loops import ResumableEpochLoop  # noqa: F401
+from .loops import ResumableEpochLoop, ResumableIterLoop  # noqa: F401

@@ -21,6 +21,7 @@ from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import FUNCTIONS, OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope, Registry
 from mmengine.runner import Runner
+from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from aekt_mm import registry as ours
@@ -213,10 +214,11 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
         if key in places and not isinstance(cfg[key], dict):
             yield f'{key} must be a dict, but is {cfg[key]!r}'
             return
-    wrong = list(_out_of_range(cfg._cfg_dict, ''))
+    read = cfg if purpose == 'train' else [key for key in cfg if not _of_training(key)]
+    wrong = list(_out_of_range({key: cfg[key] for key in read}, ''))
     yield from wrong
     for place, taker in OPTIONS_OF.items():
-        for key in [key for key in cfg if fnmatchcase(key, place)]:
+        for key in [key for key in read if fnmatchcase(key, place)]:
             part = cfg[key] or {}
             yield from _options(taker, {k: v for k, v in part.items() if k not in TAKEN}, key)
     scope = cfg.get('default_scope', 'mmengine')
@@ -236,7 +238,12 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
     yield from _schedule(cfg)
     yield from _collating(cfg)
     yield from _precision(cfg)
+    yield from _best(cfg)
     yield from _top_level(cfg)
+
+
+def _of_training(key: str) -> bool:
+    return key.startswith(('train_', 'val_', 'optim_')) or key == 'auto_scale_lr'
 
 
 def _out_of_range(part: dict, place: str) -> Iterator[str]:
@@ -495,6 +502,34 @@ def _precision(cfg: Config) -> Iterator[str]:
             'optim_wrapper.type is AmpOptimWrapper (--amp), which needs a GPU, and there is none: '
             "leave it out, or set type='OptimWrapper'"
         )
+
+
+def _best(cfg: Config) -> Iterator[str]:
+    hooks = [(f'default_hooks.{n}', hook) for n, hook in (cfg.get('default_hooks') or {}).items()]
+    hooks += [(f'custom_hooks.{n}', hook) for n, hook in enumerate(cfg.get('custom_hooks') or [])]
+    measured = _measured(cfg.get('val_evaluator'))
+    for place, hook in hooks:
+        best = hook.get('save_best') if isinstance(hook, dict) else None
+        for name in [best] if isinstance(best, str) else best or []:
+            if measured and name != 'auto' and name not in measured:
+                yield (
+                    f'{place}.save_best must be auto or what val_evaluator measures, '
+                    f'{", ".join(measured)}, but is {name!r}'
+                )
+
+
+def _measured(evaluator: dict | list | None) -> list[str]:
+    """Return what an evaluator measures, by trying it; nothing where it wants other samples."""
+    sample = DataSample().set_pred_score(torch.linspace(0, 1, 1000)).set_gt_label(0)
+    names: list[str] = []
+    for part in [evaluator] if isinstance(evaluator, dict) else evaluator or []:
+        try:
+            metric = build(ours.METRICS, dict(part))
+            metric.process({}, [sample.to_dict()])
+            names += metric.evaluate(1)
+        except Exception:  # metrics raise whatever they stumble over
+            return []
+    return names
 
 
 def _only_cpu() -> bool:

@@ -241,7 +241,7 @@ def _relative(path: Path) -> Path:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, with checkpoints read safely and gloo where there is no GPU.
 
-    Where training goes by epochs, it can go on in the middle of one.
+    Training by epochs or iterations gets the loop that is exact after a resume.
 
     MMEngine takes a GPU for granted in two places of a distributed start: it sets a CUDA device
     before the process group exists, and wraps the model for one. On a CPU both are done here.
@@ -251,9 +251,11 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('compile'):
         # MMEngine compiles the whole step; the optimizer's part anew for every learning rate
         OptimWrapper.update_params = torch.compiler.disable(OptimWrapper.update_params)
-    if (cfg.get('train_cfg') or {}).get('by_epoch'):
-        loop = {key: value for key, value in cfg.train_cfg.items() if key != 'by_epoch'}
-        cfg.train_cfg = dict(type='ResumableEpochLoop', _scope_=SCOPE, **loop)
+    train_cfg = cfg.get('train_cfg') or {}
+    if 'by_epoch' in train_cfg:
+        loop = {key: value for key, value in train_cfg.items() if key != 'by_epoch'}
+        kind = 'ResumableEpochLoop' if train_cfg.by_epoch else 'ResumableIterLoop'
+        cfg.train_cfg = dict(type=kind, _scope_=SCOPE, **loop)
     launcher = cfg.get('launcher', 'none')
     if launcher != 'none' and not torch.cuda.is_available():
         _init_gloo(launcher)

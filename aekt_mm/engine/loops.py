@@ -1,4 +1,4 @@
-"""The loop of training by epochs, which can go on in the middle of one."""
+"""Loops of training that end as they would have if they are ended and resumed."""
 
 import random
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.logging import print_log
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
@@ -28,6 +28,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     augmentation what this says for the network, a run that was killed anywhere ends bit for bit as
     one that was not. ``tools/train.py`` takes it for every config by epochs.
 
+    A checkpoint of the end of an epoch is from before the epoch's validation, and so a run that
+    continues at it begins with that, where it is due: no figure is missing and no best one is
+    forgotten.
+
     Raises:
         ValueError: On a resume in the middle of an epoch that can't be continued: epochs had
             another number of batches, it was not noted how many are done, or the sampler has no
@@ -37,7 +41,21 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train, from where a checkpoint was saved if the run resumes."""
         self._done = self._batches_done() if self.runner._resume else 0
-        return super().run()
+        self.runner.call_hook('before_train')
+        if self._epoch > 0 and self._done == 0:
+            self._validate()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._validate()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _validate(self) -> None:
+        """Validate, if it is due after this epoch."""
+        self._decide_current_val_interval()
+        due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+        if self.runner.val_loop is not None and due and self._epoch >= self.val_begin:
+            self.runner.val_loop.run()
 
     def run_epoch(self) -> None:
         """Iterate one epoch, or what is left of it."""
@@ -93,6 +111,21 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             + ': resume with the batch size and the number of processes it was saved with, or at '
             'the checkpoint of an epoch'
         )
+
+
+@LOOPS.register_module()
+class ResumableIterLoop(IterBasedTrainLoop):
+    """MMEngine's loop by iterations, exact after a resume with a network that draws at random.
+
+    MMEngine passes over the batches that were done; what the network draws in a step follows, as in
+    :class:`ResumableEpochLoop`, from the seed, the iteration and the rank. ``tools/train.py`` takes
+    it for every config by iterations.
+    """
+
+    def run_iter(self, data_batch: dict) -> None:
+        """Take a step."""
+        _seed_step(self.runner.seed, self._iter)
+        super().run_iter(data_batch)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The logits of a recipe's student and of its teacher for a whole data set."""
+"""The logits of a recipe's student and of its teacher for a whole data set, on a GPU if any."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ from .launching import use_restricted_loading
 
 @torch.no_grad()
 def student_logits(cfg: Config, checkpoint: str | Path) -> tuple[Tensor, Tensor]:
-    """Run the student over the validation set of a recipe.
+    """Run the student over the test set of a recipe.
 
     Args:
         cfg: Of the run, a distiller's or a plain classifier's.
@@ -34,14 +34,14 @@ def student_logits(cfg: Config, checkpoint: str | Path) -> tuple[Tensor, Tensor]
     """
     model = _model(cfg, teacher=None)
     load_weights(model, str(checkpoint))
-    batches = _batches(Runner.build_dataloader(cfg.val_dataloader), model)
-    parts = [(model(**data), batch_target(data['data_samples'])) for data in batches]
+    batches = _batches(Runner.build_dataloader(cfg.test_dataloader), model)
+    parts = [(model(**data).cpu(), batch_target(data['data_samples']).cpu()) for data in batches]
     return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])
 
 
 @torch.no_grad()
 def teacher_logits(cfg: Config) -> Tensor:
-    """Run the teacher over the validation set of a distillation recipe, as its student sees it.
+    """Run the teacher over the test set of a distillation recipe, as its student sees it.
 
     Args:
         cfg: Of a recipe whose teacher is an ``OnlineTeacher``.
@@ -50,10 +50,10 @@ def teacher_logits(cfg: Config) -> Tensor:
         Logits (N, C) float32.
     """
     model = _model(cfg, teacher=cfg.model.teacher)
-    loader = Runner.build_dataloader(cfg.val_dataloader)
+    loader = Runner.build_dataloader(cfg.test_dataloader)
     if hasattr(model.teacher, 'attach'):
         model.teacher.attach(loader, model.data_preprocessor)
-    return torch.cat([model.teacher(**data) for data in _batches(loader, model)])
+    return torch.cat([model.teacher(**data).cpu() for data in _batches(loader, model)])
 
 
 def _model(cfg: Config, teacher: ConfigDict | None) -> torch.nn.Module:
@@ -63,7 +63,8 @@ def _model(cfg: Config, teacher: ConfigDict | None) -> torch.nn.Module:
     model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     if 'teacher' in model:
         model.teacher = teacher
-    return build(MODELS, model).eval()
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return build(MODELS, model).to(device).eval()
 
 
 def _batches(loader: DataLoader, model: torch.nn.Module) -> Iterator[dict]:

@@ -4,6 +4,8 @@ Functions of the logits of a whole data set, computed in float64. Which of them 
 :func:`measure` says.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,6 +40,16 @@ def agreement(student: Tensor, teacher: Tensor) -> float:
     return 100 * (student.argmax(1) == teacher.argmax(1)).double().mean().item()
 
 
+def target_confidence(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the probability of each sample's true class, (N,) float64: explicit knowledge.
+
+    Args:
+        logits: (N, C).
+        labels: (N,) int64.
+    """
+    return logits.double().softmax(1).gather(1, labels[:, None]).squeeze(1)
+
+
 def confidence_gap(student: Tensor, teacher: Tensor, labels: Tensor) -> float:
     """Return the mean distance of the two probabilities of the true class, in [0, 1].
 
@@ -49,11 +61,8 @@ def confidence_gap(student: Tensor, teacher: Tensor, labels: Tensor) -> float:
         teacher: Logits (N, C).
         labels: (N,) int64.
     """
-    index = labels[:, None]
-    student, teacher = (
-        logits.double().softmax(1).gather(1, index) for logits in (student, teacher)
-    )
-    return (student - teacher).abs().mean().item()
+    gap = target_confidence(student, labels) - target_confidence(teacher, labels)
+    return gap.abs().mean().item()
 
 
 def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
@@ -64,6 +73,41 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
         labels: (N,) int64.
     """
     return F.cross_entropy(logits.double(), labels).item()
+
+
+class Reliability(NamedTuple):
+    """What a reliability diagram shows: (bins,) float64 each, NaN where a bin is empty."""
+
+    count: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+
+
+def reliability(logits: Tensor, labels: Tensor, bins: int = BINS) -> Reliability:
+    """Return how many samples fall into bins of confidence, how sure and how right they are.
+
+    Args:
+        logits: (N, C).
+        labels: (N,) int64.
+        bins: How many, equally wide; a confidence on their border belongs to the lower one.
+
+    Returns:
+        Of each bin the number of samples, the mean confidence in the prediction and the accuracy,
+        both in [0, 1].
+
+    Examples:
+        >>> reliability(torch.tensor([[0., 0.], [0., 0.]]), torch.tensor([0, 1]), bins=2).accuracy
+        tensor([0.5000,    nan], dtype=torch.float64)
+    """
+    confidence, prediction = logits.double().softmax(1).max(1)
+    which = (confidence * bins).ceil().long().clamp(1, bins) - 1
+
+    def total(values: Tensor) -> Tensor:
+        return torch.zeros(bins, dtype=torch.float64).index_add(0, which, values)
+
+    count = total(torch.ones_like(confidence))
+    right = (prediction == labels).double()
+    return Reliability(count, total(confidence) / count, total(right) / count)
 
 
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
@@ -81,11 +125,9 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float
         >>> calibration_error(torch.tensor([[0., 0.], [0., 0.]]), torch.tensor([0, 1]))
         0.0
     """
-    confidence, prediction = logits.double().softmax(1).max(1)
-    surplus = confidence - (prediction == labels).double()
-    which = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    totals = torch.zeros(bins, dtype=torch.float64).index_add(0, which, surplus)
-    return totals.abs().sum().item() / len(labels)
+    bins = reliability(logits, labels, bins)
+    gap = (bins.confidence - bins.accuracy).abs().nan_to_num()
+    return (bins.count * gap).sum().item() / len(labels)
 
 
 def measure(student: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dict[str, float]:

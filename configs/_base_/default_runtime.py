@@ -17,7 +17,11 @@ env_cfg = dict(
 )
 
 visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
-log_processor = dict(window_size=100)
+log_processor = dict(
+    window_size=100,
+    # what is logged as the mean over the window, not as the last batch's
+    mean_pattern=r'.*(loss|time|grad_norm|student_top1|teacher_top1|agreement|_weight|_ratio).*',
+)
 log_level = 'INFO'
 load_from = None
 resume = False

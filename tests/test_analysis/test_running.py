@@ -23,7 +23,11 @@ def study(digits_recipe, tmp_path):
         aekt=dict(recipe='recipe.py'),
         pull=dict(
             recipe='recipe.py',
-            options={'model.losses.aekt.explicit': dict(type='RatioPull'), 'model.connector': None},
+            options={
+                'model.losses.aekt.explicit': dict(type='RatioPull'),
+                'model.connector': None,
+                'optim_wrapper.paramwise_cfg': dict(norm_decay_mult=0.0),
+            },
         ),
         diverging=dict(recipe='recipe.py', options={'optim_wrapper.optimizer.lr': 1e20}),
     )
@@ -44,6 +48,7 @@ def test_the_config_of_a_trial(study, tmp_path):
     trial = next(trial for trial in study.trials if trial.arm == 'pull')
     cfg = trial_config(study, trial)
     assert cfg.model.losses.aekt.explicit == dict(type='RatioPull')  # nothing of the recipe's left
+    assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0)  # the recipe has none
     assert cfg.model.teacher.type == 'CachedTeacher'
     assert cfg.randomness.seed == 3
     assert cfg.val_dataloader.dataset.part == 'validation'

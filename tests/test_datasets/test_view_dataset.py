@@ -124,19 +124,3 @@ def test_loads_lazily_what_loads_lazily(folder):
     assert not dataset.dataset._fully_initialized
     dataset.full_init()
     assert dataset.metainfo['classes'] == ('class_0', 'class_1')
-
-
-@pytest.mark.parametrize('content', [b'', b'not an image', 'half'])
-def test_an_unreadable_image_is_named(content, folder, tmp_path):
-    (tmp_path / 'a').mkdir()
-    whole = (folder / 'class_0/0.png').read_bytes()
-    (tmp_path / 'a/broken.png').write_bytes(whole[:100] if content == 'half' else content)
-    broken = ViewDataset(
-        dict(
-            type='CustomDataset',
-            data_root=str(tmp_path),
-            pipeline=[dict(type='LoadImageFromFile'), *RANDOM[:1], dict(type='PackInputs')],
-        )
-    )
-    with pytest.raises(ValueError, match=r'a/broken\.png can not be read as an image'):
-        broken[ViewKey(0, 0, 0)]

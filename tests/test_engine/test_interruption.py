@@ -1,5 +1,7 @@
 """Runs that are ended from outside go on where they were, in the middle of an epoch too."""
 
+import copy
+import json
 import os
 import signal
 import subprocess
@@ -123,6 +125,52 @@ def test_a_checkpoint_by_iteration_goes_on_where_it_was_saved(train, tmp_path):
     (folder / 'last_checkpoint').write_text('iter_12.pth')
     with pytest.raises(ValueError, match=r'saved in the middle of epoch 2 \(after 3 of 9 batches'):
         train('again', resume=True, **{'train_dataloader.batch_size': 50})
+
+
+def test_a_validation_that_is_due_is_made_up_for(train, tmp_path):
+    """A run killed in a validation, which leaves the epoch's checkpoint and no figure."""
+
+    def measured(name):
+        files = sorted(tmp_path.glob(f'{name}/*/vis_data/scalars.json'))
+        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return [(line['step'], line['accuracy/top1']) for line in lines if 'accuracy/top1' in line]
+
+    options = {'train_cfg.val_interval': 1}
+    train('whole', **options)
+    with pytest.raises(SystemExit):
+        train('stopped', (signal.SIGTERM, 'val'), **options)
+    assert not measured('stopped')
+    train('stopped', resume=True, **options)
+    assert measured('stopped') == measured('whole')
+    # that of the last epoch too, where nothing is left to train
+    (tmp_path / 'whole/epoch_2.pth').rename(tmp_path / 'ended.pth')
+    (tmp_path / 'ended').mkdir()
+    (tmp_path / 'ended.pth').rename(tmp_path / 'ended/epoch_2.pth')
+    train('ended', resume=True, **options)
+    assert measured('ended') == measured('whole')[-1:]
+
+
+def test_by_iterations_a_network_that_draws_goes_on_as_it_would_have(train, tmp_path):
+    options = {
+        'custom_hooks': [],  # a warm-up counts epochs
+        'train_cfg': dict(_delete_=True, by_epoch=False, max_iters=6, val_interval=6),
+        'param_scheduler.by_epoch': False,
+        'param_scheduler.convert_to_iter_based': False,
+        'param_scheduler.total_steps': 6,
+        'train_dataloader.sampler.type': 'InfiniteSampler',
+        'data_preprocessor.crop_padding': 0,
+        'data_preprocessor.flip': False,
+        'default_hooks.checkpoint': dict(by_epoch=False, interval=2, max_keep_ckpts=9),
+    }
+    for name in ('whole', 'again'):
+        if name == 'again':
+            (tmp_path / name).mkdir()
+            (tmp_path / 'whole/iter_2.pth').rename(tmp_path / name / 'iter_2.pth')
+        with pytest.raises(FileNotFoundError):
+            train(name, resume=name == 'again', **copy.deepcopy(options))
+    whole, again = (load_restricted(tmp_path / n / 'iter_6.pth') for n in ('whole', 'again'))
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        equal(whole[part], again[part], part)
 
 
 def test_a_stock_sampler_goes_on_and_says_what_differs(train, tmp_path):

@@ -186,6 +186,17 @@ def test_the_schedule_follows_the_number_of_epochs(folder):
     assert cfg.param_scheduler.total_steps == 5
 
 
+def test_a_test_needs_nothing_of_training(folder):
+    cfg = copy.deepcopy(read(folder / 'short.py'))
+    cfg.train_cfg.max_epochs, cfg.optim_wrapper.optimizer.lr = 0, -1
+    check_config(cfg, 'test')
+    with pytest.raises(ValueError, match=r'optimizer\.lr must be .*\ntrain_cfg\.max_epochs must'):
+        check_config(cfg)
+    cfg.test_dataloader.batch_size = 0
+    with pytest.raises(ValueError, match=r'^test_dataloader\.batch_size must be'):
+        check_config(cfg, 'test')
+
+
 def test_what_an_error_says():
     nested = TypeError(
         'class `LogitDistiller` in aekt_mm/models/distillers/logit_distiller.py: class `AEKTLoss` '

@@ -14,6 +14,7 @@ from aekt_mm.evaluation import (
     confidence_gap,
     measure,
     negative_log_likelihood,
+    reliability,
 )
 
 
@@ -38,10 +39,15 @@ def test_against_numpy():
     assert negative_log_likelihood(student, labels) == pytest.approx(nll)
     p, hit = softmax(s, 1).max(1), s.argmax(1) == y
     error = 0.0
-    for low in np.arange(10) / 10:
+    bins = reliability(student, labels, bins=10)
+    for number, low in enumerate(np.arange(10) / 10):
         inside = (p > low) & (p <= low + 0.1)
+        assert bins.count[number] == inside.sum()
         if inside.any():
             error += inside.mean() * abs(p[inside].mean() - hit[inside].mean())
+            assert bins.accuracy[number] == pytest.approx(hit[inside].mean())
+        else:
+            assert bins.confidence[number].isnan()
     assert calibration_error(student, labels, bins=10) == pytest.approx(error)
 
 

@@ -3,5 +3,6 @@
 from .distill_check_hook import DistillCheckHook
 from .distill_warmup_hook import DistillWarmupHook
 from .loss_epoch_hook import LossEpochHook
+from .progress_hook import ProgressHook
 
-__all__ = ['DistillCheckHook', 'DistillWarmupHook', 'LossEpochHook']
+__all__ = ['DistillCheckHook', 'DistillWarmupHook', 'LossEpochHook', 'ProgressHook']

@@ -61,7 +61,7 @@ class LogitDistiller(BaseModel):
         >>> samples = [DataSample().set_gt_label(label) for label in (3, 5)]
         >>> sorted(distiller(torch.rand(2, 3, 32, 32), samples, mode='loss'))
         ['aekt.applied_weight', 'aekt.confidence_ratio', 'aekt.loss_explicit', 'aekt.loss_implicit',
-         'loss_ce', 'student_top1', 'teacher_top1']
+         'agreement', 'loss_ce', 'student_top1', 'teacher_top1']
     """
 
     def __init__(
@@ -163,8 +163,9 @@ class LogitDistiller(BaseModel):
 
         Returns:
             ``loss_ce`` and whatever else the head logs, what each distillation loss
-            returns, its name before a dot, and as statistics ``student_top1`` and
-            ``teacher_top1``, the accuracy of both on the batch in percent.
+            returns, its name before a dot, and as statistics in percent of the batch
+            ``student_top1`` and ``teacher_top1``, the accuracy of both, and ``agreement``, how
+            often both predict the same class.
         """
         if self.features is not None:
             self.features.watch()
@@ -176,8 +177,7 @@ class LogitDistiller(BaseModel):
             [logits.detach().isfinite().all() for logits in (distillation, teacher_logits)]
         )
         target = batch_target(data_samples)
-        losses['student_top1'] = _top1(classification, target)
-        losses['teacher_top1'] = _top1(teacher_logits, target)
+        losses |= _statistics(classification, teacher_logits, target)
         parts = {
             name: distill_loss(distillation, teacher_logits, target)
             for name, distill_loss in self.losses.items()
@@ -214,9 +214,14 @@ def _first(*options: Any) -> Any:
 
 
 @torch.no_grad()
-def _top1(logits: Tensor, target: Tensor) -> Tensor:
+def _statistics(student: Tensor, teacher: Tensor, target: Tensor) -> dict[str, Tensor]:
     labels = target if target.ndim == 1 else target.argmax(1)
-    return (logits.argmax(1) == labels).float().mean() * 100
+    student, teacher = student.argmax(1), teacher.argmax(1)
+    return {
+        'student_top1': (student == labels).float().mean() * 100,
+        'teacher_top1': (teacher == labels).float().mean() * 100,
+        'agreement': (student == teacher).float().mean() * 100,
+    }
 
 
 def _check_classes(part: str, count: int | None, classes: int | None) -> None:

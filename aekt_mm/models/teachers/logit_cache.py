@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aekt_mm.files import replace_text
+from aekt_mm.files import replace_text, reserve_space
 
 FORMATS = ('float32', 'float16', 'topk')
 VERSION = 1
@@ -208,11 +207,10 @@ class LogitCache:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make a file with all its disk space: writing to a map of one without would end in SIGBUS."""
+    """Make a file with all its disk space."""
     try:
         with path.open('xb') as file:
-            os.posix_fallocate(file.fileno(), 0, max(size, 1))
-            file.truncate(size)
+            reserve_space(file, size)
     except OSError as error:
         path.unlink(missing_ok=True)
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):

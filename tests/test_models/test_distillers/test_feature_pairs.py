@@ -81,7 +81,7 @@ def test_features_alone_are_enough_and_follow_the_warm_up():
     model.distill_weight.fill_(0.25)
     quarter = model(*batch(), mode='loss')
     torch.testing.assert_close(quarter['hint.loss'], full['hint.loss'] / 4)
-    assert set(full) == {'loss_ce', 'hint.loss', 'student_top1', 'teacher_top1'}
+    assert set(full) == {'loss_ce', 'hint.loss', 'student_top1', 'teacher_top1', 'agreement'}
 
 
 @pytest.mark.parametrize('losses', [None, dict(dkd=dict(type='DKDLoss'))])

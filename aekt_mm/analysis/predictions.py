@@ -1,0 +1,123 @@
+"""What students and their teachers predict for the same images."""
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mmengine.registry import init_default_scope
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from aekt_mm.engine.launching import check_files
+from aekt_mm.engine.predicting import student_logits, teacher_logits
+from aekt_mm.models.teachers import teacher_identity
+from aekt_mm.registry import DATASETS, SCOPE, build
+
+from .runs import Run
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of several runs for one set of images.
+
+    Attributes:
+        labels: (N,) int64.
+        classes: C names.
+        students: (N, C) float32 by run.
+        teachers: (N, C) float32 by run, for those that have one. A run without takes the others'
+            teacher, where there is one.
+        dataset: The images.
+        notes: Who has no teacher, and why; a sentence each.
+    """
+
+    labels: Tensor
+    classes: Sequence[str]
+    students: dict[str, Tensor]
+    teachers: dict[str, Tensor]
+    dataset: Dataset
+    notes: list[str] = field(default_factory=list)
+
+    def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return student's and teacher's logits of the runs that have a teacher."""
+        return {run: (self.students[run], teacher) for run, teacher in self.teachers.items()}
+
+    def networks(self) -> dict[str, Tensor]:
+        """Return the logits of all students, and of each teacher once."""
+        found = dict(self.students)
+        for run, teacher in self.teachers.items():
+            if not any(teacher is other for other in found.values()):
+                found['teacher' if 'teacher' not in found else f'teacher of {run}'] = teacher
+        return found
+
+    def of(self, runs: Sequence[str]) -> 'Predictions':
+        """Return the predictions of some of the runs."""
+        return Predictions(
+            self.labels,
+            self.classes,
+            {run: self.students[run] for run in runs},
+            {run: self.teachers[run] for run in runs if run in self.teachers},
+            self.dataset,
+            self.notes,
+        )
+
+
+def predict(runs: Sequence[Run]) -> Predictions:
+    """Run the students, and each teacher once, over the images that their runs validate on.
+
+    Args:
+        runs: With checkpoints.
+
+    Raises:
+        FileNotFoundError: If the images are not there.
+        ValueError: If the runs do not validate on the same images, or on none.
+    """
+    students, teachers, notes = {}, {}, []
+    known: dict[str, Tensor] = {}
+    labels, data = None, None
+    for run in runs:
+        cfg = copy.deepcopy(run.cfg)
+        if run.checkpoint is None:
+            raise ValueError(f'{run.name} has no checkpoint: name it as RECIPE=CHECKPOINT')
+        if cfg.get('val_dataloader') is None:
+            raise ValueError(f'{run.name} was trained without validation: there are no images')
+        cfg.load_from = None
+        teacher = cfg.model.get('teacher')
+        if 'teacher' in cfg.model:
+            cfg.model.teacher = None
+        check_files(cfg, 'val_dataloader')
+        students[run.name], own = student_logits(cfg, run.checkpoint)
+        if labels is None:
+            labels, data = own, run
+        elif not own.equal(labels):
+            raise ValueError(
+                f'{data.name} and {run.name} do not validate on the same images, and can not be '
+                'compared'
+            )
+        if teacher is None:
+            continue
+        cfg.model.teacher = teacher.get('online', teacher)  # of a cache, what it was made of
+        preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+        identity = json.dumps(
+            [teacher_identity(cfg.model.teacher), preprocessor], sort_keys=True, default=str
+        )
+        try:
+            if identity not in known:
+                check_files(cfg)
+                known[identity] = teacher_logits(cfg)
+            teachers[run.name] = known[identity]
+        except (OSError, ValueError) as error:
+            notes.append(f'{run.name} is shown without its teacher: {error}.')
+    if len(known) == 1:
+        teachers = {run.name: next(iter(known.values())) for run in runs}
+    alone = [run.name for run in runs if run.name not in teachers]
+    if alone and not notes:
+        notes.append(f'There is no teacher to compare {", ".join(alone)} with.')
+    init_default_scope(data.cfg.get('default_scope', SCOPE))
+    dataset = build(DATASETS, data.cfg.val_dataloader.dataset)
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if classes is None:
+        classes = [str(number) for number in range(next(iter(students.values())).shape[1])]
+    return Predictions(labels, list(classes), students, teachers, dataset, notes)
