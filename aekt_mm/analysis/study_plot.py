@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from aekt_mm.files import replace_file
+
+from .drawing import GREY, colors
 from .intervals import paired_interval
 from .recipe_table import METHODS
 from .study import MEASURES, Study
-
-#: Read on white and on black alike.
-INK = '#7d7d7d'
-COLOURS = ('#9a78c8', '#3d8fd1', '#e0822f', '#3aa076', '#d1587f', '#8a8f2e')
 
 
 def plot_gains(
@@ -47,8 +47,7 @@ def plot_gains(
 
     figure = Figure(figsize=(7.2, 0.9 + 0.62 * len(gains)), layout='constrained')
     axes = figure.add_subplot()
-    for place, gain in enumerate(gains.values()):
-        colour = COLOURS[place % len(COLOURS)]
+    for place, (gain, colour) in enumerate(zip(gains.values(), colors(gains).values())):
         mean, half = paired_interval(gain)
         axes.plot(gain, [place + 0.17] * len(gain), 'o', ms=4.5, mew=0, alpha=0.55, color=colour)
         axes.errorbar(mean, place - 0.13, xerr=half, fmt='D', ms=7, lw=3.5, capsize=0, color=colour)
@@ -69,10 +68,10 @@ def plot_gains(
         f'{heading}, difference to {study.baseline}: '
         'a dot a seed, ◆ their mean, ― its 95 % interval'
     )
-    axes.set_title(title or '', fontsize=11.5, loc='left', color=INK)
-    axes.axvline(0, color=INK, lw=1.2)
-    axes.tick_params(colors=INK, length=0)
-    axes.xaxis.label.set_color(INK)
+    axes.set_title(title or '', fontsize=11.5, loc='left', color=GREY)
+    axes.axvline(0, color=GREY, lw=1.2)
+    axes.tick_params(colors=GREY, length=0)
+    axes.xaxis.label.set_color(GREY)
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure
@@ -80,8 +79,12 @@ def plot_gains(
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as its suffix says (.svg, .png, .pdf), the same bytes for the same figure."""
-    from matplotlib import rc_context
-
-    dated = {'Date': None} if Path(path).suffix == '.svg' else None
+    kind = Path(path).suffix.removeprefix('.')
+    dated = {'Date': None} if kind == 'svg' else None
     with rc_context({'svg.hashsalt': 'aekt_mm'}):
-        figure.savefig(path, transparent=True, dpi=200, metadata=dated)
+        replace_file(
+            path,
+            lambda partial: figure.savefig(
+                partial, format=kind, transparent=True, dpi=200, metadata=dated
+            ),
+        )

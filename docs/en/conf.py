@@ -24,5 +24,5 @@ html_css_files = ['pages.css']
 exclude_patterns = ['_build']
 autodoc_typehints = 'description'
 # other projects' names would need their inventories from the network
-foreign = 'torch|numpy|pandas|mmengine|mmpretrain|matplotlib|collections|pathlib|typing'
+foreign = 'torch|numpy|pandas|mmengine|mmpretrain|matplotlib|rich|collections|pathlib|typing'
 nitpick_ignore_regex = [('py:.*', rf'({foreign})\..*')]
