@@ -73,7 +73,7 @@ class Report:
         recipes: Settings by name, of each arm.
         differences: Settings that are not the same in all arms, a row each.
         configs: The whole configs by arm.
-        environment: What the runs ran on, by name.
+        environment: What the runs ran on, a column each where it is not the same.
         notes: What is missing, and why; a sentence each.
     """
 
@@ -84,7 +84,7 @@ class Report:
     recipes: pd.DataFrame | None = None
     differences: pd.DataFrame | None = None
     configs: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -244,7 +244,10 @@ def _look(report: Report, arms: dict[str, Sequence[Run]], predictions: Predictio
         varying = frame.apply(lambda row: row.astype(str).nunique() > 1, axis=1)
         report.differences = frame[varying].fillna('')
     report.configs = {run.name: run.cfg.pretty_text for run in first}
-    report.environment = read_environment(first[0])
+    environment = pd.DataFrame({run.name: read_environment(run) for run in first}).fillna('')
+    if len(environment):
+        same = (environment.nunique(axis=1) == 1).all()
+        report.environment = environment.iloc[:, :1].set_axis([''], axis=1) if same else environment
 
 
 def _recipes(runs: Sequence[Run]) -> pd.DataFrame:
