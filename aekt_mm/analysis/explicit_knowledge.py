@@ -74,7 +74,7 @@ def explicit_knowledge(predictions: Predictions) -> Findings:
         panels.append(_following(confidence, key))
     panels.append(_diagram(predictions, key))
     panels += [_scatter(run, *pair, key[run]) for run, pair in confidence.items()]
-    return Findings('Explicit knowledge', TEXT, tables, panels, key, predictions.notes)
+    return Findings('Explicit knowledge', TEXT, tables, panels, key)
 
 
 def _gap(student: np.ndarray, teacher: np.ndarray) -> dict[str, float]:

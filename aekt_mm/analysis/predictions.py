@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mmengine.registry import init_default_scope
 from torch import Tensor
@@ -50,16 +50,11 @@ class Predictions:
                 found['teacher' if 'teacher' not in found else f'teacher of {run}'] = teacher
         return found
 
-    def of(self, runs: Sequence[str]) -> 'Predictions':
-        """Return the predictions of some of the runs."""
-        return Predictions(
-            self.labels,
-            self.classes,
-            {run: self.students[run] for run in runs},
-            {run: self.teachers[run] for run in runs if run in self.teachers},
-            self.dataset,
-            self.notes,
-        )
+    def named(self, names: dict[str, str]) -> 'Predictions':
+        """Return the predictions of some of the runs under other names, by their own."""
+        students = {new: self.students[run] for run, new in names.items()}
+        teachers = {new: self.teachers[run] for run, new in names.items() if run in self.teachers}
+        return replace(self, students=students, teachers=teachers)
 
 
 def predict(runs: Sequence[Run]) -> Predictions:

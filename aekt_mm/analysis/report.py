@@ -49,8 +49,8 @@ SETTINGS = {
     'optim_wrapper.optimizer.lr': 'learning rate',
     'model.student.backbone.type': 'student',
     'model.student.backbone.depth': "student's depth",
-    'model.backbone.type': 'network',
-    'model.backbone.depth': 'depth',
+    'model.backbone.type': 'student',
+    'model.backbone.depth': "student's depth",
     'model.teacher.type': 'teacher',
     'model.teacher.model.backbone.type': "teacher's network",
     'model.teacher.model.backbone.depth': "teacher's depth",
@@ -73,7 +73,7 @@ class Report:
         recipes: Settings by name, of each arm.
         differences: Settings that are not the same in all arms, a row each.
         configs: The whole configs by arm.
-        environment: What the runs ran on, by name.
+        environment: What the runs ran on, a column each where it is not the same.
         notes: What is missing, and why; a sentence each.
     """
 
@@ -84,7 +84,7 @@ class Report:
     recipes: pd.DataFrame | None = None
     differences: pd.DataFrame | None = None
     configs: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -125,6 +125,8 @@ def report_runs(folders: Sequence[str]) -> Report:
                 for number, run in enumerate(members)
             ]
         )
+        # a seed that was run twice counts once
+        results = results.groupby(['arm', 'seed'], as_index=False, sort=False).mean()
         summary = summarise(results, names, names[0], _teacher_row(predictions))
         report.sections.append(summary)
     _look(report, arms, predictions)
@@ -221,41 +223,49 @@ def _look(report: Report, arms: dict[str, Sequence[Run]], predictions: Predictio
     if max(map(len, pictured.values())) > 1:
         report.notes.append('Pictures below the curves show the first seed of each arm.')
     if predictions is not None:
-        # under the names of their arms
-        of = predictions.of([runs[0].name for runs in pictured.values()])
-        arm_of = {runs[0].name: arm for arm, runs in pictured.items()}
-        students = {arm_of[run]: logits for run, logits in of.students.items()}
-        teachers = {arm_of[run]: logits for run, logits in of.teachers.items()}
-        of = Predictions(of.labels, of.classes, students, teachers, of.dataset, of.notes)
-        if of.teachers:
-            report.sections += [similarity(of)]
-        report.sections.append(explicit_knowledge(of))
-        relations = class_relations(first, of)
+        shown = predictions.named({runs[0].name: arm for arm, runs in pictured.items()})
+        report.notes += predictions.notes
+        if shown.teachers:
+            report.sections.append(similarity(shown))
+        report.sections.append(explicit_knowledge(shown))
+        relations = class_relations(first, shown)
         if relations.tables:
             report.sections.append(relations)
         else:
             report.notes += relations.notes
-        report.images = differing_images(of, IMAGES if len(of.teachers) == 1 else IMAGES // 2)
-        report.notes += of.notes
-        for section in report.sections:
-            section.notes[:] = [note for note in section.notes if note not in of.notes]
+        report.images = differing_images(shown, IMAGES if len(shown.teachers) == 1 else IMAGES // 2)
     classes = len(predictions.classes) if predictions is not None else 100
     fields = gradient_fields(first, classes)
     if fields.tables:
         report.sections.append(fields)
-    settings = {run.name: _settings(run) for run in first}
-    frame = pd.DataFrame(settings)
-    known = [name for name in (*SETTINGS, *frame.index) if name in frame.index]
-    known = list(dict.fromkeys(known))
-    chosen = [
-        k for k in known if k in SETTINGS or k.startswith(('model.losses.', 'model.features.'))
-    ]
-    report.recipes = frame.loc[chosen].rename(index=SETTINGS).fillna('')
+    report.recipes = _recipes(first)
+    frame = pd.DataFrame({run.name: _settings(run) for run in first})
     if len(first) > 1:
         varying = frame.apply(lambda row: row.astype(str).nunique() > 1, axis=1)
         report.differences = frame[varying].fillna('')
     report.configs = {run.name: run.cfg.pretty_text for run in first}
-    report.environment = read_environment(first[0])
+    environment = pd.DataFrame({run.name: read_environment(run) for run in first}).fillna('')
+    if len(environment):
+        same = (environment.nunique(axis=1) == 1).all()
+        report.environment = environment.iloc[:, :1].set_axis([''], axis=1) if same else environment
+
+
+def _recipes(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return what recipes are in a few lines, a column each; an only loss is called ``loss``."""
+    found = {}
+    for run in runs:
+        settings, losses = _settings(run), list(run.cfg.model.get('losses') or {})
+        shown = {called: settings[name] for name, called in SETTINGS.items() if name in settings}
+        for name, value in settings.items():
+            if name.startswith(('model.losses.', 'model.features.')):
+                only = f'model.losses.{losses[0]}.' if len(losses) == 1 else 'model.losses.'
+                shown[name.replace(only, 'loss.', 1)] = value
+        found[run.name] = shown
+    order = dict.fromkeys(
+        [*SETTINGS.values(), *(name for shown in found.values() for name in shown)]
+    )
+    frame = pd.DataFrame(found)
+    return frame.loc[[name for name in order if name in frame.index]].fillna('')
 
 
 def _settings(run: Run) -> dict[str, str]:

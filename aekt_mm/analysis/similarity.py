@@ -58,7 +58,7 @@ def similarity(predictions: Predictions) -> Findings:
         for name, (measure, _) in MEASURES.items()
     }
     if not pairs:
-        return Findings('Similarity', TEXT, notes=predictions.notes)
+        return Findings('Similarity', TEXT)
     classes = pd.concat(by_class, axis=1)
     classes.columns = [f'{measure}: {run}' for measure, run in classes.columns]
     tables = [
@@ -67,7 +67,7 @@ def similarity(predictions: Predictions) -> Findings:
     ]
     key = colors(predictions.students)
     panels = [_panel(name, values, key, MEASURES[name][1]) for name, values in by_class.items()]
-    return Findings('Similarity', TEXT, tables, panels, key, predictions.notes)
+    return Findings('Similarity', TEXT, tables, panels, key)
 
 
 def _panel(name: str, values: pd.DataFrame, key: dict[str, str], highest: bool) -> Panel:

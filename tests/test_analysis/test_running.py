@@ -82,6 +82,8 @@ def test_a_study_from_its_file_to_its_table(study, tmp_path, run):
     assert len(printed.splitlines()) < 20  # nothing of the stack, nor of the teacher
     assert 'diverging/seed_3 failed' in printed
     assert '| pull | 1 |' in printed
+    assert f'In a browser: {work_dir}/report.html' in printed
+    assert 'Explicit knowledge' in (work_dir / 'report.html').read_text(encoding='utf-8')
     results = read_results(study).set_index('arm')
     assert results.index.tolist() == ['aekt', 'pull']
     assert [trial.arm for trial in missing(study)] == ['diverging']

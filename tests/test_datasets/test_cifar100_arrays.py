@@ -77,7 +77,15 @@ def test_reads_what_any_python_wrote(root, dump):
         plane = ENTRY['data'][:, 1024 * channel : 1024 * (channel + 1)]
         assert np.array_equal(dataset.images[..., channel].flatten(1), plane)
     assert dataset.labels.tolist() == LABELS
-    assert dataset.metainfo['classes'] == tuple(CLASSES)
+    assert dataset.metainfo == dict(classes=tuple(CLASSES))
+
+
+def test_superclasses_where_the_files_have_them(root):
+    names = ['even', 'odd']
+    write(root, 'meta', dict(fine_label_names=CLASSES, coarse_label_names=names))
+    write(root, 'test', {**ENTRY, 'coarse_labels': [label % 2 for label in LABELS]})
+    superclasses = CIFAR100Arrays(root, 'test').metainfo['superclasses']
+    assert superclasses == ('even', 'odd') * 50
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason='data/cifar100 is not there')
@@ -86,6 +94,8 @@ def test_reads_the_real_files(split, count):
     dataset = CIFAR100Arrays(REAL, split)
     assert len(dataset) == count
     assert dataset.metainfo['classes'][0] == 'apple'
+    assert dataset.metainfo['superclasses'][0] == 'fruit_and_vegetables'
+    assert len(set(dataset.metainfo['superclasses'])) == 20
     # what the literature gives as the mean of R, G, B
     mean = dataset.images[::10].float().mean((0, 1, 2))
     assert np.allclose(mean, [129.3, 124.1, 112.4], atol=2)

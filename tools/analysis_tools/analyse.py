@@ -27,16 +27,19 @@ from aekt_mm.analysis.drawing import write_png
 from aekt_mm.analysis.explicit_knowledge import explicit_knowledge
 from aekt_mm.analysis.findings import Findings
 from aekt_mm.analysis.gradient_field import gradient_fields
-from aekt_mm.analysis.predictions import predict
+from aekt_mm.analysis.predictions import Predictions, predict
 from aekt_mm.analysis.runs import Run, group_by_seed, read_runs
 from aekt_mm.analysis.similarity import similarity
 from aekt_mm.engine.command_line import Options, add_traceback_argument, mistakes_in_a_line
 from aekt_mm.files import replace_file
 
-SUBJECTS: dict[str, Callable[[Sequence[Run]], Findings]] = {
-    'similarity': lambda runs: similarity(predict(runs)),
-    'explicit-knowledge': lambda runs: explicit_knowledge(predict(runs)),
-    'class-relations': lambda runs: class_relations(runs, predict(runs)),
+#: From runs, and what they predict where that is looked at.
+OF_PREDICTIONS: dict[str, Callable[[Sequence[Run], Predictions], Findings]] = {
+    'similarity': lambda runs, predictions: similarity(predictions),
+    'explicit-knowledge': lambda runs, predictions: explicit_knowledge(predictions),
+    'class-relations': class_relations,
+}
+OF_RUNS: dict[str, Callable[[Sequence[Run]], Findings]] = {
     'gradient-field': gradient_fields,
     'complexity': complexity,
     'curves': lambda runs: curves(group_by_seed(runs)),
@@ -47,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('subject', choices=SUBJECTS)
+    parser.add_argument('subject', choices=[*OF_PREDICTIONS, *OF_RUNS])
     parser.add_argument('runs', nargs='+', metavar='RUN', help='work directories or recipes')
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs/analysis'), help='folder (work_dirs/analysis)'
@@ -66,8 +69,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with mistakes_in_a_line('analyse', args):
-        findings = SUBJECTS[args.subject](read_runs(args.runs, args.cfg_options))
-        print(*findings.notes, sep='\n', end='\n' * bool(findings.notes), file=sys.stderr)
+        runs, notes = read_runs(args.runs, args.cfg_options), []
+        if args.subject in OF_RUNS:
+            findings = OF_RUNS[args.subject](runs)
+        else:
+            predictions = predict(runs)
+            findings = OF_PREDICTIONS[args.subject](runs, predictions)
+            notes = predictions.notes
+        for note in (*notes, *findings.notes):
+            print(note, file=sys.stderr)
         if not findings.tables:
             raise ValueError(f'there is nothing to see of {args.subject}')
         args.out.mkdir(parents=True, exist_ok=True)

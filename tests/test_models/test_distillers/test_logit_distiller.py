@@ -62,6 +62,13 @@ def test_losses_are_those_of_the_parts(connector):
     torch.testing.assert_close(losses['loss_ce'], F.cross_entropy(classification, samples.gt_label))
     for name, value in expected.items():
         torch.testing.assert_close(losses[f'dkd.{name}'], value)
+    student, teacher = classification.argmax(1), model.teacher(images).argmax(1)
+    for name, hits in (
+        ('student_top1', student == samples.gt_label),
+        ('teacher_top1', teacher == samples.gt_label),
+        ('agreement', student == teacher),
+    ):
+        assert losses[name].item() == pytest.approx(100 * sum(hits.tolist()) / 6)
     torch.testing.assert_close(model(images), classification)
     scores = torch.stack([s.pred_score for s in model(images, samples, mode='predict')])
     torch.testing.assert_close(scores, classification.softmax(1))
