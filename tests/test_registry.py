@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
         ('DATA_SAMPLERS', 'RepeatAugSampler', 'mmpretrain'),
         ('DATA_SAMPLERS', 'DefaultSampler', 'mmengine'),
         ('TRANSFORMS', 'RandAugment', 'mmpretrain'),
-        ('TRANSFORMS', 'LoadImageFromFile', 'mmcv'),
+        ('TRANSFORMS', 'LoadAnnotations', 'mmcv'),
         ('METRICS', 'Accuracy', 'mmpretrain'),
         ('EVALUATORS', 'Evaluator', 'mmengine'),
         ('HOOKS', 'DistillWarmupHook', 'aekt_mm'),

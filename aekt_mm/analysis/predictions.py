@@ -58,14 +58,14 @@ class Predictions:
 
 
 def predict(runs: Sequence[Run]) -> Predictions:
-    """Run the students, and each teacher once, over the images that their runs validate on.
+    """Run the students, and each teacher once, over the test images of the runs.
 
     Args:
         runs: With checkpoints.
 
     Raises:
         FileNotFoundError: If the images are not there.
-        ValueError: If the runs do not validate on the same images, or on none.
+        ValueError: If the runs' test images are not the same, or there are none.
     """
     students, teachers, notes = {}, {}, []
     known: dict[str, Tensor] = {}
@@ -74,19 +74,19 @@ def predict(runs: Sequence[Run]) -> Predictions:
         cfg = copy.deepcopy(run.cfg)
         if run.checkpoint is None:
             raise ValueError(f'{run.name} has no checkpoint: name it as RECIPE=CHECKPOINT')
-        if cfg.get('val_dataloader') is None:
-            raise ValueError(f'{run.name} was trained without validation: there are no images')
+        if cfg.get('test_dataloader') is None:
+            raise ValueError(f'the config of {run.name} has no test_dataloader')
         cfg.load_from = None
         teacher = cfg.model.get('teacher')
         if 'teacher' in cfg.model:
             cfg.model.teacher = None
-        check_files(cfg, 'val_dataloader')
+        check_files(cfg, 'test_dataloader')
         students[run.name], own = student_logits(cfg, run.checkpoint)
         if labels is None:
             labels, data = own, run
         elif not own.equal(labels):
             raise ValueError(
-                f'{data.name} and {run.name} do not validate on the same images, and can not be '
+                f'{data.name} and {run.name} do not have the same test images, and can not be '
                 'compared'
             )
         if teacher is None:
@@ -109,7 +109,7 @@ def predict(runs: Sequence[Run]) -> Predictions:
     if alone and not notes:
         notes.append(f'There is no teacher to compare {", ".join(alone)} with.')
     init_default_scope(data.cfg.get('default_scope', SCOPE))
-    dataset = build(DATASETS, data.cfg.val_dataloader.dataset)
+    dataset = build(DATASETS, data.cfg.test_dataloader.dataset)
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')

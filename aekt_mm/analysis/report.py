@@ -109,7 +109,7 @@ def report_runs(folders: Sequence[str]) -> Report:
     report = Report(short(title, 80), _counted([len(members) for members in arms.values()]))
     predictions = _predicted(runs, report)
     if predictions is not None:
-        report.subtitle += f', measured on {len(predictions.labels):,} validation images'
+        report.subtitle += f', measured on {len(predictions.labels):,} images'
         results = pd.DataFrame(
             [
                 {
@@ -196,7 +196,7 @@ def _predicted(runs: Sequence[Run], report: Report) -> Predictions | None:
     try:
         return predict(runs)
     except (FileNotFoundError, ImportError) as error:
-        report.notes.append(f'Without validation images nothing is measured anew: {error}.')
+        report.notes.append(f'Without test images nothing is measured anew: {error}.')
     except ValueError as error:
         if 'can not be compared' in str(error):
             raise

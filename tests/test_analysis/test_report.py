@@ -70,7 +70,7 @@ def test_it_needs_nothing_else(page):
 
 
 def test_it_shows_what_there_is(page, finished):
-    assert '2 settings with up to 2 seeds, measured on 899 validation images' in page.text
+    assert '2 settings with up to 2 seeds, measured on 899 images' in page.text
     for heading in (
         'Summary',
         'Curves',
@@ -140,9 +140,9 @@ def test_what_is_missing_is_said(finished, tmp_path):
         'Class relations',
         'Gradient field',
     ]
-    config.write_text(f'{text}\nval_dataloader = val_evaluator = val_cfg = None')
+    config.write_text(f'{text}\ntest_dataloader = test_evaluator = test_cfg = None')
     report = report_runs([str(folder)])
-    assert any('was trained without validation' in note for note in report.notes)
+    assert any('has no test_dataloader' in note for note in report.notes)
     titles = [section.title for section in report.sections if section.tables]
     assert titles == ['Curves', 'Gradient field']
 
@@ -150,8 +150,8 @@ def test_what_is_missing_is_said(finished, tmp_path):
 def test_runs_of_other_images_are_not_compared(finished, tmp_path):
     other = shutil.copytree(finished / 'alone', tmp_path / 'other')
     config = next(other.glob('*/vis_data/config.py'))
-    config.write_text(f"{config.read_text()}\nval_dataloader['dataset']['split'] = 'train'")
-    with pytest.raises(ValueError, match='alone and other do not validate on the same images'):
+    config.write_text(f"{config.read_text()}\ntest_dataloader['dataset']['split'] = 'train'")
+    with pytest.raises(ValueError, match='alone and other do not have the same test images'):
         report_runs([str(finished / 'alone'), str(other)])
 
 
