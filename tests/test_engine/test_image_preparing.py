@@ -181,8 +181,10 @@ def test_the_same_whoever_writes_it_and_after_a_kill(images, tmp_path, monkeypat
         return prepare_image(data, *options)
 
     monkeypatch.setattr(image_preparing, 'prepare_image', killed_at_the_eighth)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
     with pytest.raises(KeyboardInterrupt):
         prepare_images(dataset(images), tmp_path / 'three', workers=0, **options)
+    signal.signal(signal.SIGINT, before)
     with pytest.raises(ValueError, match='is incomplete: the same call of'):
         PreparedIndex(tmp_path / 'three')
     prepare_images(dataset(images), tmp_path / 'three', workers=0, **options)
