@@ -148,7 +148,6 @@ def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
     cached = study.cached_teacher
     if cached is not None:
         online = copy.deepcopy(cfg)
-        online.work_dir = str(work_dir / 'teacher')
         form = cached.get('format', 'float32')
         cache_teacher(online, Path(cached['folder']), cached['views'], form, k=10)
     # what agreement is measured with, once for all trials

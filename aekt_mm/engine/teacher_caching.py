@@ -1,5 +1,6 @@
 """Run a recipe's teacher over views of its training set, once, and keep the logits."""
 
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,8 +57,7 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
     if not isinstance(views, int) or views < 1:
         raise ValueError(f'views must be a whole number of at least 1, but is {views!r}')
     cfg.train_dataloader.drop_last = False  # every sample of every view
-    cfg.log_level = 'WARNING'  # the runner trains nothing: its settings and hooks say nothing here
-    runner = build_runner(cfg)
+    runner = _silent_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     loader = runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)
     if not hasattr(loader.sampler, 'num_views'):
@@ -88,6 +88,13 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
             cache.seal()
         barrier()
     return LogitCache(folder)
+
+
+def _silent_runner(cfg: Config) -> Runner:
+    """Build a runner that trains nothing: what it says of settings and hooks goes nowhere."""
+    cfg.log_level = 'WARNING'
+    with tempfile.TemporaryDirectory() as cfg.work_dir:
+        return build_runner(cfg)
 
 
 def _temperature(model: torch.nn.Module) -> float:
