@@ -15,7 +15,7 @@ from mmengine.analysis.jit_handles import get_shape
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from aekt_mm.models.classifiers import build_classifier
+from aekt_mm.models.classifiers import build_classifier, pipeline_side
 from aekt_mm.registry import MODELS, SCOPE, build
 from aekt_mm.structures import BatchSample
 
@@ -60,13 +60,6 @@ def _attention(inputs: list[Any], outputs: list[Any]) -> int:
     return 2 * prod(query) * key[-2]
 
 
-def image_size(pipeline: list[dict]) -> int:
-    """Return the side of the images that a pipeline ends with."""
-    sizes = [step.get('crop_size', step.get('scale')) for step in pipeline]
-    last = [size for size in sizes if size is not None][-1]
-    return last if isinstance(last, int) else last[0]
-
-
 def complexity(runs: Sequence[Run], batch_size: int | None = None, rounds: int = 5) -> Findings:
     """Count and measure what runs or recipes cost.
 
@@ -86,7 +79,7 @@ def complexity(runs: Sequence[Run], batch_size: int | None = None, rounds: int =
     for run in runs:
         if 'test_pipeline' not in run.cfg:
             raise ValueError(f'{run.name} has no test_pipeline, which says how large images are')
-        side = image_size(run.cfg.test_pipeline)
+        side = pipeline_side(run.cfg.test_pipeline)
         config = run.cfg.model
         online = config.get('teacher') or {}
         student, _ = build_classifier(config.get('student', config))

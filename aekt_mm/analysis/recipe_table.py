@@ -12,9 +12,9 @@ import yaml
 from mmengine.config import Config
 
 import aekt_mm  # noqa: F401
-from aekt_mm.models.classifiers import build_classifier
+from aekt_mm.models.classifiers import build_classifier, pipeline_side
 
-from .complexity import Size, image_size, network_size
+from .complexity import Size, network_size
 
 #: The papers of the methods, by folder of recipes.
 COLLECTIONS = {
@@ -100,7 +100,7 @@ def read_recipe(path: Path) -> Recipe:
     """
     cfg = Config.fromfile(path)
     method, teacher, student, dataset = _parts(path)
-    size = image_size(cfg.test_pipeline)
+    size = pipeline_side(cfg.test_pipeline)
     online = cfg.model.get('teacher')
     return Recipe(
         path=path,

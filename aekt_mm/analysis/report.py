@@ -29,7 +29,7 @@ from .gradient_field import gradient_fields
 from .predictions import Predictions, predict
 from .runs import INCIDENTAL, Run, flatten, group_by_seed, read_environment, read_runs
 from .similarity import similarity
-from .study import MEASURES, Study, Trial, compare, read_results
+from .study import MEASURES, Study, compare, read_results, shown_gain
 
 #: How many arms the pictures show: more can not be told apart.
 PICTURED = 6
@@ -290,8 +290,7 @@ def summarise(
         baseline: The arm that the others are compared with.
         others: Measures of networks that are not compared, a teacher, by name.
     """
-    trials = tuple(Trial(arm, seed, '', {}) for arm in arms for seed in [0])
-    table = compare(Study(Path(), baseline, trials), results)
+    table = compare(results, arms, baseline)
     measures = [name for name in MEASURES if f'{name}_mean' in table]
     rows = {}
     for name, found in (others or {}).items():
@@ -307,11 +306,8 @@ def summarise(
             if row['seeds'] > 1:
                 cells[heading] += f' ± {row[f"{name}_sd"]:.{digits}f}'
             if name == measures[0] and len(table) > 1:
-                gain, half = row[f'{name}_gain'], row[f'{name}_interval']
-                shown = '' if arm == baseline or np.isnan(gain) else f'{gain:+.2f}'
-                cells[f'against {baseline}'] = shown + (
-                    f' ± {half:.2f}' if shown and not np.isnan(half) else ''
-                )
+                gain = '' if arm == baseline else shown_gain(row, name)
+                cells[f'against {baseline}'] = gain
         rows[arm] = cells
     frame = pd.DataFrame.from_dict(rows, orient='index').fillna('')
     order = ['seeds', *(MEASURES[name][0] for name in measures)]

@@ -27,7 +27,7 @@ A trial is an arm with a seed. This file reads studies, keeps their results and 
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -262,15 +262,16 @@ def add_result(study: Study, trial: Trial, measured: dict[str, Any]) -> None:
     replace_file(study.results, lambda path: results.to_csv(path, index=False, float_format='%.6g'))
 
 
-def compare(study: Study, results: pd.DataFrame) -> pd.DataFrame:
+def compare(results: pd.DataFrame, arms: Sequence[str], baseline: str) -> pd.DataFrame:
     """Summarise the results of each arm and compare it with the baseline.
 
     Differences are paired: of the runs with the same seed, which see the same images in the same
     order and start from the same weights. Their 95 % interval is Student's t over seeds.
 
     Args:
-        study: Whose.
-        results: Of :func:`read_results`.
+        results: A row a run, with ``arm``, ``seed`` and measures, as of :func:`read_results`.
+        arms: In their order.
+        baseline: The arm that the others are compared with.
 
     Returns:
         A row for each arm with results. ``seeds`` is how many it has; of each measure there are
@@ -278,8 +279,8 @@ def compare(study: Study, results: pd.DataFrame) -> pd.DataFrame:
         its width; NaN where there are fewer than two pairs).
     """
     rows = {}
-    baseline = results[results['arm'] == study.baseline].set_index('seed')
-    for arm in study.arms:
+    compared = results[results['arm'] == baseline].set_index('seed')
+    for arm in arms:
         runs = results[results['arm'] == arm].set_index('seed')
         if runs.empty:
             continue
@@ -287,15 +288,28 @@ def compare(study: Study, results: pd.DataFrame) -> pd.DataFrame:
         for measure in filter(runs.columns.__contains__, MEASURES):
             row[f'{measure}_mean'] = runs[measure].mean()
             row[f'{measure}_sd'] = runs[measure].std()
-            gain = (runs[measure] - baseline[measure]).dropna()
+            gain = (runs[measure] - compared[measure]).dropna()
             row[f'{measure}_gain'], row[f'{measure}_interval'] = paired_interval(gain)
         rows[arm] = row
     return pd.DataFrame.from_dict(rows, orient='index')
 
 
+def shown_gain(row: pd.Series, measure: str) -> str:
+    """Return an arm's mean difference to the baseline with its interval, as far as there are any.
+
+    Args:
+        row: Of :func:`compare`.
+        measure: One of ``MEASURES``.
+    """
+    gain, interval = row[f'{measure}_gain'], row[f'{measure}_interval']
+    if np.isnan(gain):
+        return ''
+    return f'{gain:+.2f}' + ('' if np.isnan(interval) else f' ± {interval:.2f}')
+
+
 def markdown(study: Study, results: pd.DataFrame) -> str:
     """Return the comparison as a Markdown table."""
-    table = compare(study, results)
+    table = compare(results, study.arms, study.baseline)
     measures = [measure for measure in MEASURES if f'{measure}_mean' in table]
     heading = ['', 'seeds', *(MEASURES[measure][0] for measure in measures)]
     heading.insert(3, f'against {study.baseline}')
@@ -306,10 +320,6 @@ def markdown(study: Study, results: pd.DataFrame) -> str:
             digits = MEASURES[measure][1]
             spread = f' ± {row[f"{measure}_sd"]:.{digits}f}' if row['seeds'] > 1 else ''
             cells.append(f'{row[f"{measure}_mean"]:.{digits}f}{spread}')
-        gain, interval = row[f'{measures[0]}_gain'], row[f'{measures[0]}_interval']
-        shown = '' if arm == study.baseline or np.isnan(gain) else f'{gain:+.2f}'
-        if shown and not np.isnan(interval):
-            shown += f' ± {interval:.2f}'
-        cells.insert(3, shown)
+        cells.insert(3, '' if arm == study.baseline else shown_gain(row, measures[0]))
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'

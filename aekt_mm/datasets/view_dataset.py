@@ -1,5 +1,7 @@
 """Views of any dataset of mmpretrain."""
 
+from itertools import chain
+
 import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
@@ -61,7 +63,7 @@ class ViewDataset(Dataset):
 
     def _read(self, sample: int) -> dict:
         """Return a sample, or the next one that can be read."""
-        for index in (*range(sample, len(self)), *range(sample)):
+        for index in chain(range(sample, len(self)), range(sample)):
             try:
                 return self.dataset[index]
             except Exception as error:  # readers of images raise whatever they stumble over

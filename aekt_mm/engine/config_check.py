@@ -507,9 +507,9 @@ def _precision(cfg: Config) -> Iterator[str]:
 def _best(cfg: Config) -> Iterator[str]:
     hooks = [(f'default_hooks.{n}', hook) for n, hook in (cfg.get('default_hooks') or {}).items()]
     hooks += [(f'custom_hooks.{n}', hook) for n, hook in enumerate(cfg.get('custom_hooks') or [])]
-    measured = _measured(cfg.get('val_evaluator'))
     for place, hook in hooks:
         best = hook.get('save_best') if isinstance(hook, dict) else None
+        measured = _measured(cfg.get('val_evaluator')) if best else []
         for name in [best] if isinstance(best, str) else best or []:
             if measured and name != 'auto' and name not in measured:
                 yield (

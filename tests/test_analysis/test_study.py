@@ -138,7 +138,7 @@ def test_arms_are_compared_seed_by_seed(tmp_path):
     rows = [('dkd', 0, 50.0), ('dkd', 1, 52.0), ('dkd', 2, 60.0), ('other', 0, 51.0)]
     rows += [('other', 1, 54.0)]  # of its third seed there is no result yet
     results = pd.DataFrame(rows, columns=['arm', 'seed', 'top1'])
-    table = compare(study, results)
+    table = compare(results, study.arms, study.baseline)
     assert table.index.tolist() == ['dkd', 'other']
     assert table.loc['dkd', 'top1_mean'] == 54
     assert table.loc['other', 'seeds'] == 2

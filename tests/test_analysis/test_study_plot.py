@@ -16,7 +16,7 @@ def test_draws_what_the_table_says(tmp_path):
     results = read_results(study)
     axes = plot_gains(study, results).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ['KD', 'DKD', 'AEKT']
-    table = compare(study, results)
+    table = compare(results, study.arms, study.baseline)
     bars = {bar[0].get_ydata()[0]: bar for bar in axes.containers}
     for bar, arm in zip(bars.values(), ('kd', 'dkd', 'aekt')):
         mean, half = table.loc[arm, 'top1_gain'], table.loc[arm, 'top1_interval']
