@@ -8,7 +8,7 @@ from pathlib import Path
 import mmengine
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope, init_default_scope
 
@@ -18,6 +18,7 @@ from aekt_mm.engine.launching import check_options
 from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.models.teachers import OnlineTeacher
+from aekt_mm.models.weights import load_weights
 from aekt_mm.registry import MODELS, build
 
 ROOT = Path(__file__).parents[1]
@@ -123,6 +124,7 @@ def test_every_snippet_is_tried():
         'get_started.md': ['in any training loop', 'of a published student: test_publishing.py'],
         'images.md': ['of another package', 'one line of a config'],
         'own_data.md': ['run by test_own_data.py'],
+        'teachers.md': ['of a published file'],
         'views.md': ['test_cached_teacher.py'],
     }
     for page in PAGES:
@@ -193,3 +195,30 @@ def test_the_losses_in_any_training_loop():
     scope['loss'].backward()
     assert logits.grad.isfinite().all()
     assert scope['loss'].item() > scope['cross_entropy'].item()
+
+
+def test_folding_the_weights_of_micronet(folder):
+    """From a made-up file like the published one, half of whose stem is pruned."""
+    (folder / 'checkpoints').mkdir()
+    network = Config.fromfile(ROOT / 'configs/_base_/networks/micronet_cifar100.py').micronet
+    init_default_scope('aekt_mm')
+    expected = build(MODELS, network)
+    state = {
+        name.removeprefix('backbone.').replace('head.fc', '_fc'): value.clone()
+        for name, value in expected.state_dict().items()
+    }
+    mask = torch.arange(24).view(-1, 1, 1, 1) % 2
+    expected.backbone._conv_stem.weight.data *= mask
+    state['_conv_stem.mask'] = mask.expand(state['_conv_stem.weight'].shape).float()
+    for name, value in state.items():
+        if 'running' in name:
+            state[name] = (value.expand(4, -1) + torch.tensor([[-1], [0], [0], [1]])).flatten()
+    state['_exit._fc.weight'] = torch.ones(1)
+    torch.save(state, 'trained_model.pth')
+
+    [snippet] = (text for _, text in snippets(DOCS / 'teachers.md') if 'trained_model' in text)
+    exec(snippet, {})
+    model = build(MODELS, network)
+    load_weights(model, 'checkpoints/cifar100_micronet.pth')
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, expected.state_dict()[name])

@@ -14,7 +14,7 @@ STATE_KEYS = ('state_dict', 'model', 'model_state_dict')
 
 
 #: What the peers call the last linear layer, longer names first.
-CLASSIFIERS = ('fc.', 'linear.', 'classifier.0.', 'classifier.')
+CLASSIFIERS = ('fc.', '_fc.', 'linear.', 'classifier.0.', 'classifier.')
 
 
 def _backbone_and_head(key: str) -> str:

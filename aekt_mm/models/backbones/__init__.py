@@ -6,6 +6,7 @@ from .cifar_shufflenet_v1 import CIFARShuffleNetV1
 from .cifar_shufflenet_v2 import CIFARShuffleNetV2
 from .cifar_vgg import CIFARVGG
 from .cifar_wide_resnet import CIFARWideResNet
+from .micronet import MicroNet
 from .mobilenet_v1 import MobileNetV1
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     'CIFARShuffleNetV1',
     'CIFARShuffleNetV2',
     'CIFARWideResNet',
+    'MicroNet',
     'MobileNetV1',
 ]

@@ -18,6 +18,7 @@ from aekt_mm.models.backbones import (
     CIFARShuffleNetV1,
     CIFARShuffleNetV2,
     CIFARWideResNet,
+    MicroNet,
     MobileNetV1,
 )
 
@@ -28,6 +29,7 @@ SMALLEST = {
     CIFARMobileNetV2: dict(),
     CIFARShuffleNetV1: dict(),
     CIFARShuffleNetV2: dict(),
+    MicroNet: dict(),
     MobileNetV1: dict(),
 }
 EVERY_FAMILY = pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_convolutions_start_normal_with_the_fan_out(family):
     assert (z.abs() > 2).double().mean() == pytest.approx(0.0455, abs=0.01)  # a normal's tails
 
 
-@pytest.mark.parametrize('family', [CIFARShuffleNetV1, CIFARShuffleNetV2, MobileNetV1])
+@pytest.mark.parametrize('family', [CIFARShuffleNetV1, CIFARShuffleNetV2, MicroNet, MobileNetV1])
 def test_torch_initialises_where_the_literature_leaves_it_to_torch(family):
     model = family()
     before = {name: value.clone() for name, value in model.state_dict().items()}
