@@ -1,5 +1,6 @@
 """What both networks' logits may go through before a loss sees them."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -30,5 +31,5 @@ class LogitStandardization(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         """Map logits (N, C), C of at least 2, to logits (N, C)."""
-        centred = logits - logits.mean(1, keepdim=True)
-        return centred / (logits.std(1, keepdim=True) + self.eps)
+        std, mean = torch.std_mean(logits, 1, keepdim=True)
+        return (logits - mean) / (std + self.eps)
