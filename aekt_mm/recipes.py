@@ -1,7 +1,8 @@
-"""What ``aekt_mm::METHOD/RECIPE.py`` is in a config: our recipe, or one with parts of one's own.
+"""The recipes: files, those that are made of their parts, and how a config inherits from them.
 
     _base_ = 'aekt_mm::aekt/aekt_resnet56_resnet20_cifar100.py'
     _base_ = 'aekt_mm::aekt/aekt_resnet56_resnet20_cifar100.py?dataset=./data.py&pair=./pair.py'
+    _base_ = 'aekt_mm::nkd/nkd_resnet56_resnet20_cifar100.py'
 
 Once ``import aekt_mm`` has run, every config of the process may inherit so, in Python or YAML, from
 the recipes of an installed package or of a checkout. MMEngine would find installed ones too, but it
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
@@ -30,9 +32,12 @@ CONFIGS = next((folder.resolve() for folder in _PLACES if folder.is_dir()), None
 #: What a recipe is put together from beside its method, each from a folder of ``configs/_base_``.
 PARTS = ('pair', 'dataset', 'schedule')
 
+#: The method that every pair has a recipe of, which says what the pair is trained with.
+REFERENCE = 'kd'
+
 
 def find_recipe(reference: str, folder: str | Path = '.') -> Path:
-    """Return the file of a recipe.
+    """Return the file of a recipe; one that has none of its own is made and written.
 
     Args:
         reference: ``aekt_mm::METHOD/RECIPE.py``, or a base, ``aekt_mm::_base_/...py``. After ``?``
@@ -48,16 +53,8 @@ def find_recipe(reference: str, folder: str | Path = '.') -> Path:
     name, _, swaps = reference.removeprefix(PREFIX).partition('?')
     if CONFIGS is None:
         raise FileNotFoundError(f'{reference}: {__package__} is here without its recipes')
-    recipe = CONFIGS / name
-    if not recipe.is_file():
-        known = [path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*.py')]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f', did you mean {PREFIX}{near[0]}?' if near else ''
-        raise FileNotFoundError(f'there is no recipe {PREFIX}{name}{hint}')
-    if not swaps:
-        return recipe
     parts = {}
-    for swap in swaps.split('&'):
+    for swap in filter(None, swaps.split('&')):
         part, _, file = swap.partition('=')
         if part not in PARTS or not file:
             raise ValueError(
@@ -67,11 +64,85 @@ def find_recipe(reference: str, folder: str | Path = '.') -> Path:
         if not place.is_file():
             raise FileNotFoundError(f'{reference}: there is no {part} {place}')
         parts[part] = place
-    return _with_parts(recipe, parts)
+    recipe = CONFIGS / name
+    if recipe.is_file() and not parts:
+        return recipe
+    if recipe.is_file():
+        text = _with_parts(recipe, parts)
+    elif recipe.parent.name in methods() and recipe.stem in _composable(recipe.parent.name):
+        text = compose(recipe.stem, parts).pretty_text
+    else:
+        known = [path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*.py')]
+        known += [f'{method}/{made}.py' for method in methods() for made in _composable(method)]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f', did you mean {PREFIX}{near[0]}?' if near else ''
+        raise FileNotFoundError(f'there is no recipe {PREFIX}{name}{hint}')
+    written = Path(tempfile.mkdtemp(dir=_scratch().name)) / recipe.name
+    written.write_text(text, encoding='utf-8')
+    return written
 
 
-def _with_parts(recipe: Path, parts: Mapping[str, Path]) -> Path:
-    """Write a recipe that differs from another in the files that it is put together from."""
+def methods() -> list[str]:
+    """Return the methods that a recipe's name can begin with."""
+    files = (CONFIGS / '_base_' / 'methods').glob('*.py')
+    return sorted({path.stem.removesuffix('_imagenet') for path in files})
+
+
+def compose(name: str, parts: Mapping[str, Path] = MappingProxyType({})) -> Config:
+    """Make a recipe that has no file: that of KD for the pair, with another method.
+
+    The method is ``_base_/methods/METHOD.py`` (or ``METHOD_imagenet.py``), and of the model what is
+    said there in ``per_pair`` for this one.
+
+    Args:
+        name: ``METHOD_TEACHER_STUDENT_DATASET``, with ``_8e`` behind it for a short one.
+        parts: Files that take the place of the recipe's own, as of :func:`find_recipe`.
+
+    Raises:
+        FileNotFoundError: If there is no such method or pair; the message names what is near.
+        ValueError: If the method says nothing for the pair.
+    """
+    method, _, pair = name.partition('_')
+    if method not in methods():
+        raise FileNotFoundError(
+            f'there is no config {name}: it is no file, and a recipe begins with one of '
+            f'{", ".join(methods())}'
+        )
+    pairs = [made.partition('_')[2] for made in _composable(method)]
+    if pair not in pairs:
+        close = difflib.get_close_matches(pair, pairs, n=3) or sorted(pairs)
+        raise FileNotFoundError(
+            f'there is no recipe {name}: no pair is called {pair!r}; near it are {", ".join(close)}'
+        )
+    reference = CONFIGS / REFERENCE / f'{REFERENCE}_{pair}.py'
+    text = _with_parts(reference, parts).replace(f'methods/{REFERENCE}', f'methods/{method}')
+    method_file = Path(re.search(r"'(.*/methods/.*)'", text)[1])
+    if not method_file.is_file():
+        raise ValueError(f'there is no recipe {name}: {method} has no constants for ImageNet')
+    cfg = Config.fromstring(text, '.py')
+
+    short = pair.removesuffix('_8e')
+    cfg.merge_from_dict(dict(model=cfg.get('per_pair', {}).get(short, {})))
+    if not (cfg.model.get('losses') or cfg.model.get('features')):
+        raise ValueError(
+            f'there is no recipe {name}: configs/_base_/methods/{method_file.name} says nothing '
+            f'for {short} in per_pair'
+        )
+    # what else a method's file says, it says for itself
+    own = set(Config.fromfile(method_file)) - {'model', 'custom_hooks'}
+    content = {key: value for key, value in cfg.to_dict().items() if key not in own}
+    # where it would be, for what is looked for beside it and for the copy that a run keeps
+    return Config(content, cfg_text=text, filename=CONFIGS / method / f'{name}.py')
+
+
+def _composable(method: str) -> list[str]:
+    """Return the names of the recipes that a method has, or would have."""
+    references = (CONFIGS / REFERENCE).glob('*.py')
+    return [method + path.stem.removeprefix(REFERENCE) for path in references]
+
+
+def _with_parts(recipe: Path, parts: Mapping[str, Path]) -> str:
+    """Return the text of a recipe that differs in the files that it is put together from."""
     text = recipe.read_text(encoding='utf-8')
     if 'pair' in parts:
         taken = set(re.findall(r'_base_\.(pair|beta)\b', text))
@@ -86,10 +157,7 @@ def _with_parts(recipe: Path, parts: Mapping[str, Path]) -> Path:
         if own is None:
             raise ValueError(f'{recipe.name} has no {part} that {file} could take the place of')
         text = text[: own.start()] + file.as_posix() + text[own.end() :]
-    text = text.replace('../_base_/', f'{CONFIGS.as_posix()}/_base_/')
-    written = Path(tempfile.mkdtemp(dir=_scratch().name)) / recipe.name
-    written.write_text(text, encoding='utf-8')
-    return written
+    return text.replace('../_base_/', f'{CONFIGS.as_posix()}/_base_/')
 
 
 @cache

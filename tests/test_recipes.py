@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from aekt_mm.engine.launching import build_runner
+from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.models import OnlineTeacher
 from aekt_mm.recipes import CONFIGS, find_recipe
 from aekt_mm.registry import MODELS, build
@@ -181,9 +182,28 @@ def test_the_yaml_recipe_takes_parts_too(folder):
     assert cfg.model.losses.aekt.beta == 3.5
 
 
+@pytest.mark.parametrize('suffix', ['.py', '.yaml'])
+def test_one_that_is_made_of_its_parts_is_inherited_like_a_file(suffix, folder):
+    name = 'reviewkd_resnet56_resnet20_cifar100'  # which has constants for this pair, and hooks
+    reference = f'aekt_mm::reviewkd/{name}.py'
+    text = f'_base_: {reference}' if suffix == '.yaml' else f"_base_ = '{reference}'"
+    assert config(text, suffix).to_dict() == load_recipe(name).to_dict()
+
+
+def test_one_that_is_made_of_its_parts_takes_parts_too(folder):
+    swaps = 'pair=./pair.py&schedule=./short.py'
+    cfg = config(f"_base_ = 'aekt_mm::nkd/nkd_resnet56_resnet20_cifar100.py?{swaps}'")
+    assert cfg.model.losses == load_recipe('nkd_resnet56_resnet20_cifar100').model.losses
+    assert cfg.model.student.backbone.stage_channels == (8, 8, 8, 16)
+    assert cfg.model.teacher.checkpoint == 'teacher.pth'
+    assert cfg.train_cfg.max_epochs == 2
+
+
 @pytest.mark.parametrize(
     ('reference', 'message'),
     [
+        ('aekt_mm::nkd/nkd_resnet56_resnet21_cifar100.py', 'did you mean aekt_mm::nkd/nkd_resn'),
+        ('aekt_mm::fitnet/fitnet_r34_r18_imagenet.py', 'fitnet has no constants for ImageNet'),
         ('aekt_mm::aekt/aekt_r34_r18.py', 'did you mean aekt_mm::aekt/aekt_r34_r18_imagenet.py?'),
         (f'{R56}?pair=absent.py', 'there is no pair'),
         (f'{R56}?data=pair.py', "'data=pair.py' must be one of pair, dataset, schedule, = and a"),

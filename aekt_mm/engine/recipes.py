@@ -1,17 +1,12 @@
-"""Recipes by name: METHOD_TEACHER_STUDENT_DATASET is made of its parts."""
+"""Reading what a command line calls a recipe."""
 
-import difflib
-import re
 from pathlib import Path
 
 from mmengine.config import Config
 
-from aekt_mm.recipes import CONFIGS
+from aekt_mm.recipes import CONFIGS, compose
 
 from .config_check import explain
-
-#: The method that every pair has a recipe of, which says what the pair is trained with.
-REFERENCE = 'kd'
 
 
 def load_recipe(spec: str | Path) -> Config:
@@ -20,9 +15,8 @@ def load_recipe(spec: str | Path) -> Config:
     Args:
         spec: The path of a config file; or the name of a recipe,
             ``METHOD_TEACHER_STUDENT_DATASET`` (``nkd_resnet56_resnet20_cifar100``), with ``_8e``
-            behind it for a short one. One that has no file is KD's recipe of the pair with another
-            method: ``_base_/methods/METHOD.py`` (or ``METHOD_imagenet.py``), and of the model what
-            is said there in ``per_pair`` for this one.
+            behind it for a short one. One that has no file is made of its parts, see
+            :func:`aekt_mm.recipes.compose`.
 
     Raises:
         FileNotFoundError: If there is no such file or recipe; the message names what is near.
@@ -33,48 +27,7 @@ def load_recipe(spec: str | Path) -> Config:
     if path.suffix or len(path.parts) != 1 or path.exists():
         return _read(path)
     written = next(CONFIGS.glob(f'*/{path.name}.py'), None)
-    return Config.fromfile(written) if written else _compose(path.name)
-
-
-def methods() -> list[str]:
-    """Return the methods that a recipe's name can begin with."""
-    files = (CONFIGS / '_base_' / 'methods').glob('*.py')
-    return sorted({path.stem.removesuffix('_imagenet') for path in files})
-
-
-def _compose(name: str) -> Config:
-    method, _, pair = name.partition('_')
-    reference = CONFIGS / REFERENCE / f'{REFERENCE}_{pair}.py'
-    if method not in methods():
-        raise FileNotFoundError(
-            f'there is no config {name}: it is no file, and a recipe begins with one of '
-            f'{", ".join(methods())}'
-        )
-    if not reference.is_file():
-        pairs = [p.stem.partition('_')[2] for p in reference.parent.glob('*.py')]
-        close = difflib.get_close_matches(pair, pairs, n=3) or sorted(pairs)
-        raise FileNotFoundError(
-            f'there is no recipe {name}: no pair is called {pair!r}; near it are {", ".join(close)}'
-        )
-    text = reference.read_text(encoding='utf-8').replace('../_base_', f'{CONFIGS}/_base_')
-    text = text.replace(f'methods/{REFERENCE}', f'methods/{method}')
-    method_file = Path(re.search(r"'(.*/methods/.*)'", text)[1])
-    if not method_file.is_file():
-        raise ValueError(f'there is no recipe {name}: {method} has no constants for ImageNet')
-    cfg = Config.fromstring(text, '.py')
-
-    short = pair.removesuffix('_8e')
-    cfg.merge_from_dict(dict(model=cfg.get('per_pair', {}).get(short, {})))
-    if not (cfg.model.get('losses') or cfg.model.get('features')):
-        raise ValueError(
-            f'there is no recipe {name}: configs/_base_/methods/{method_file.name} says nothing '
-            f'for {short} in per_pair'
-        )
-    # what else a method's file says, it says for itself
-    own = set(Config.fromfile(method_file)) - {'model', 'custom_hooks'}
-    content = {key: value for key, value in cfg.to_dict().items() if key not in own}
-    # where it would be, for what is looked for beside it and for the copy that a run keeps
-    return Config(content, cfg_text=text, filename=CONFIGS / method / f'{name}.py')
+    return Config.fromfile(written) if written else compose(path.name)
 
 
 def _read(path: Path) -> Config:

@@ -13,9 +13,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from aekt_mm.datasets import ArrayDataset
-from aekt_mm.engine import recipes
-from aekt_mm.engine.recipes import load_recipe, methods
+from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.models import FeaturePairs, OnlineTeacher
+from aekt_mm.recipes import compose, methods
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import ViewKey
 
@@ -43,7 +43,7 @@ def model_of(name, **teacher):
 )
 def test_what_is_composed_is_what_is_written(method, pair):
     """But for the weight that DKD's and AEKT's files take from the pair's."""
-    composed = recipes._compose(f'{method}_{pair}')
+    composed = compose(f'{method}_{pair}')
     written = Config.fromfile(CONFIGS / method / f'{method}_{pair}.py')
     if method != 'kd':
         composed.model.losses[method].beta = written.beta

@@ -28,8 +28,8 @@ class MicroNet(BaseModule):
     """A small EfficientNet for CIFAR-100, found by a search for architectures.
 
     As the team OSI AI entered it in the MicroNet challenge of 2019 (Lee-Gihun/MicroNet_OSI-AI), but
-    for its early exit, and with pruning masks and ghost batch norms folded into the weights: 80 % on
-    CIFAR-100 with 483,192 parameters. Images are enlarged to 63x63 first.
+    for its early exit, and with pruning masks and ghost batch norms folded into the weights: 80 %
+    on CIFAR-100 with 483,192 parameters. Images are enlarged to 63x63 first.
 
     A ``GlobalAveragePooling`` neck and a ``LinearClsHead`` of ``in_channels=136`` make the
     classifier. Parameters have the entry's names: its ``_fc.`` is ``head.fc.`` of the
