@@ -101,8 +101,9 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
 def trial_config(study: Study, trial: Trial) -> Config:
     """Return the config that a trial is a run of.
 
-    It is the recipe with the trial's options and seed, the study's held-out part in place of the
-    test set, and its cached teacher, for whose sake all seeds then see the same views.
+    It is the recipe with the trial's options and seed, without the study's held-out part, and with
+    its cached teacher, for whose sake all seeds then see the same views. Its ``test_dataloader`` is
+    what it is measured on.
 
     Raises:
         ValueError: If there is no such recipe, or an option is not in it; the message names the
@@ -122,7 +123,10 @@ def trial_config(study: Study, trial: Trial) -> Config:
     )
     cfg.setdefault('randomness', {})['seed'] = trial.seed
     if study.hold_out is not None:
+        of_test_set = copy.deepcopy(cfg.test_dataloader)
         hold_out(cfg, study.hold_out)
+        if study.measured_on == 'test':
+            cfg.test_dataloader = of_test_set
     if study.cached_teacher is not None:
         cfg.train_dataloader.sampler.view_seed = VIEW_SEED
         if 'teacher' in cfg.model:
@@ -151,7 +155,8 @@ def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
         form = cached.get('format', 'float32')
         cache_teacher(online, Path(cached['folder']), cached['views'], form, k=10)
     # what agreement is measured with, once for all trials
-    identity = json.dumps([teacher_identity(cfg.model.teacher), study.hold_out], sort_keys=True)
+    measured_on = study.hold_out if study.measured_on == 'held-out' else None
+    identity = json.dumps([teacher_identity(cfg.model.teacher), measured_on], sort_keys=True)
     path = work_dir / 'teacher_logits.npz'
     if not path.is_file() or np.load(path)['identity'] != identity:
         found = dict(logits=teacher_logits(cfg).numpy(), identity=identity)

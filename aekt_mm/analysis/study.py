@@ -2,7 +2,8 @@
 
 A study is data, a YAML file::
 
-    hold_out: 0.2          # validate on a fifth of the training set; without it: on the test set
+    hold_out: 0.2          # train without a fifth of the training set, and be measured on it
+    measured_on: test      # or on the test set, once, when all is chosen
     baseline: dkd          # what the others are compared with
     seeds: [0, 1, 2]
     threads: 1             # of a trial, and how much of a GPU it has: 0.25 for four on one
@@ -40,7 +41,17 @@ from aekt_mm.files import replace_file
 
 from .intervals import paired_interval
 
-KEYS = ('hold_out', 'baseline', 'seeds', 'threads', 'gpus', 'cached_teacher', 'options', 'arms')
+KEYS = (
+    'hold_out',
+    'measured_on',
+    'baseline',
+    'seeds',
+    'threads',
+    'gpus',
+    'cached_teacher',
+    'options',
+    'arms',
+)
 ARM_KEYS = ('recipe', 'options', 'grid', 'search', 'samples')
 
 #: What a trial measures, in the order of the columns, with heading and digits in a table.
@@ -84,7 +95,8 @@ class Study:
         path: The file. Results go beside it, under its name with ``.csv``.
         baseline: The arm that the others are compared with.
         trials: All of them, seed by seed.
-        hold_out: What share of the training set the trials are validated on; None: the test set.
+        hold_out: What share of the training set the trials are trained without.
+        measured_on: ``'held-out'``, that share, or ``'test'``, the test set.
         cached_teacher: ``folder``, ``views`` and ``format`` of a cache that all trials share.
         threads: How many a trial has; as many trials run at once as there are cores for.
         gpus: How much of a GPU a trial has, 0 for none.
@@ -94,6 +106,7 @@ class Study:
     baseline: str
     trials: tuple[Trial, ...]
     hold_out: float | None = None
+    measured_on: str = 'test'
     cached_teacher: dict[str, Any] | None = None
     threads: int = 1
     gpus: float = 0
@@ -147,6 +160,12 @@ def read_study(path: str | Path) -> Study:
             f'{path}: baseline must be one of the arms, {", ".join(found)}, but is '
             f'{content["baseline"]!r}'
         )
+    held_out = content.get('hold_out')
+    measured_on = content.get('measured_on', 'test' if held_out is None else 'held-out')
+    if measured_on not in (('test',) if held_out is None else ('test', 'held-out')):
+        raise ValueError(
+            f'{path}: measured_on must be test, or with hold_out held-out, but is {measured_on!r}'
+        )
     cached_teacher = content.get('cached_teacher')
     if cached_teacher is not None:
         place = 'cached_teacher'
@@ -160,7 +179,8 @@ def read_study(path: str | Path) -> Study:
         path,
         content['baseline'],
         tuple(trials),
-        content.get('hold_out'),
+        held_out,
+        measured_on,
         cached_teacher,
         content.get('threads', 1),
         content.get('gpus', 0),

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -56,6 +57,15 @@ def test_the_config_of_a_trial(study, tmp_path):
     cfg.dump(tmp_path / 'trial.py')
     written = Config.fromfile(tmp_path / 'trial.py').to_dict()
     assert json.dumps(written, sort_keys=True) == json.dumps(cfg.to_dict(), sort_keys=True)
+
+
+def test_students_of_a_part_of_the_training_set_may_be_measured_on_the_test_set(study):
+    cfg = trial_config(replace(study, measured_on='test'), study.trials[0])
+    held_out = trial_config(study, study.trials[0])
+    assert cfg.train_dataloader == held_out.train_dataloader  # the same students
+    assert cfg.val_dataloader == held_out.val_dataloader
+    assert held_out.test_dataloader.dataset.part == 'validation'
+    assert cfg.test_dataloader.dataset.split == 'test'
 
 
 def test_recipes_may_be_named(study):

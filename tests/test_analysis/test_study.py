@@ -80,6 +80,8 @@ def test_a_search_draws_the_same_settings_every_time(tmp_path):
         (dict(arms=dict(dkd=dict(recipy=DKD))), "arms.dkd has 'recipy', but knows only recipe"),
         (dict(arms=dict(dkd=dict(options={}))), "arms.dkd must have 'recipe'"),
         (dict(holdout=0.2), "has 'holdout', but knows only hold_out"),
+        (dict(measured_on='held-out'), "measured_on must be test, or with hold_out .*'held-out'"),
+        (dict(hold_out=0.2, measured_on='train'), "measured_on must be test, .* but is 'train'"),
         (dict(cached_teacher=dict(views=3)), "cached_teacher must have 'folder'"),
         (
             dict(arms=dict(dkd=dict(recipe=DKD, search={'a.b': {'normal': [0, 1]}}))),
@@ -90,6 +92,18 @@ def test_a_search_draws_the_same_settings_every_time(tmp_path):
 def test_a_bad_study_is_refused(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         read_study(study_file(tmp_path, **content))
+
+
+@pytest.mark.parametrize(
+    ('content', 'measured_on'),
+    [
+        ({}, 'test'),
+        (dict(hold_out=0.2), 'held-out'),
+        (dict(hold_out=0.2, measured_on='test'), 'test'),
+    ],
+)
+def test_what_trials_are_measured_on(tmp_path, content, measured_on):
+    assert read_study(study_file(tmp_path, **content)).measured_on == measured_on
 
 
 def test_missing_files_are_named(tmp_path):
