@@ -31,12 +31,12 @@ class CachedTeacher:
 
     Raises:
         FileNotFoundError: If there is no cache.
-        ValueError: If it is incomplete, truncated, damaged, or of another teacher.
+        ValueError: If it is incomplete, truncated, or of another teacher.
     """
 
     def __init__(self, cache: str | Path, online: dict | None = None) -> None:
         self.cache = LogitCache(cache)
-        self.cache.verify()
+        self.cache.require_complete()
         self.num_classes = self.cache.classes
         self.attached = False
         if online is not None:
@@ -95,6 +95,9 @@ class CachedTeacher:
 
         Returns:
             Logits (N, C), float32, on the inputs' device.
+
+        Raises:
+            ValueError: If the view is damaged.
         """
         if not self.attached:
             raise RuntimeError(

@@ -61,6 +61,7 @@ class LogitCache:
         mode = 'r+' if writable else 'r'
         self.records = self._map('logits.bin', self.record, mode)
         self.written = self._map('written.bin', np.dtype('u1'), mode)
+        self._checked: set[int] = set()
 
     @classmethod
     def create(cls, folder: str | Path, manifest: dict) -> 'LogitCache':
@@ -130,11 +131,11 @@ class LogitCache:
         self.manifest['checksums'] = [self._checksum(view) for view in range(self.views)]
         _write_json(self.folder / 'manifest.json', self.manifest)
 
-    def verify(self) -> None:
-        """Check that the cache is complete and not a byte of it has changed.
+    def require_complete(self) -> None:
+        """Check that all records were written, whose checksums are looked at as they are read.
 
         Raises:
-            ValueError: If it is not; the message says which view is damaged.
+            ValueError: If they were not.
         """
         if not self.complete:
             done = int(self.written.sum()) / max(self.written.size, 1)
@@ -148,21 +149,24 @@ class LogitCache:
                 f'{self.folder}/manifest.json is damaged: it must have a checksum for each of '
                 f'{self.views} views'
             )
-        for view, checksum in enumerate(checksums):
-            if self._checksum(view) != checksum:
-                raise ValueError(
-                    f'view {view} of the teacher cache {self.folder} is damaged: its checksum is '
-                    'not the one it was written with'
-                )
 
     def read(self, view: int, samples: np.ndarray, labels: Tensor) -> Tensor:
         """Return the logits of a batch, (N, C) float32 on the device of the labels.
+
+        The first read of a view of a complete cache reads all of it, and checks that not a byte has
+        changed: a view is what an epoch reads, and of ImageNet a hundred of them are more than a
+        start of training should wait for.
 
         Args:
             view: Which view of the samples.
             samples: Their indices, (N,).
             labels: (N,) int64; looked at by the format ``topk``.
+
+        Raises:
+            ValueError: If the view is damaged.
         """
+        if self.complete and view not in self._checked:
+            self._check(view)
         records = self.records[view, samples]
         if self.manifest['format'] != 'topk':
             return torch.from_numpy(records).to(labels.device, non_blocking=True).float()
@@ -188,6 +192,15 @@ class LogitCache:
         logits = tensor('rest', np.float32)[:, None].repeat(1, self.classes)
         logits.scatter_(1, tensor('classes', np.int64), tensor('values', np.float32))
         return logits.scatter_(1, labels[:, None], tensor('target', np.float32)[:, None])
+
+    def _check(self, view: int) -> None:
+        if self._checksum(view) != self.manifest['checksums'][view]:
+            raise ValueError(
+                f'view {view} of the teacher cache {self.folder} is damaged: its checksum is not '
+                'the one it was written with. Remove the folder and let tools/cache_teacher.py '
+                'write it anew; the run goes on with --resume'
+            )
+        self._checked.add(view)
 
     def _checksum(self, view: int) -> str:
         return hashlib.blake2b(self.records[view], digest_size=16).hexdigest()

@@ -37,7 +37,7 @@ def fill(cache, scale=3.0):
 def test_dense(tmp_path, form, tolerance):
     logits, labels = fill(make(tmp_path, form))
     cache = LogitCache(tmp_path)
-    cache.verify()
+    cache.require_complete()
     for view in range(VIEWS):
         samples = np.array([5, 1])
         read = cache.read(view, samples, labels[samples])
@@ -129,14 +129,18 @@ class TestRefusals:
         content = bytearray((tmp_path / 'logits.bin').read_bytes())
         content[-100] ^= 1
         (tmp_path / 'logits.bin').write_bytes(content)
-        with pytest.raises(ValueError, match=r'view 1 of the teacher cache .* is damaged'):
-            LogitCache(tmp_path).verify()
+        cache = LogitCache(tmp_path)
+        samples, labels = np.array([0]), torch.tensor([0])
+        cache.read(0, samples, labels)  # which is whole
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r'view 1 of the teacher cache .* is damaged'):
+                cache.read(1, samples, labels)
 
     def test_incomplete(self, tmp_path):
         cache = make(tmp_path)
         cache.flush([(0, np.arange(3))])
         with pytest.raises(ValueError, match='is 25% written'):
-            LogitCache(tmp_path).verify()
+            LogitCache(tmp_path).require_complete()
         with pytest.raises(ValueError, match=r'9 records of .* were never written'):
             cache.seal()
 
@@ -162,7 +166,7 @@ def test_a_manifest_with_too_few_checksums(tmp_path):
     content['checksums'].pop()
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match='must have a checksum for each of 2 views'):
-        LogitCache(tmp_path).verify()
+        LogitCache(tmp_path).require_complete()
 
 
 def test_nothing_is_written_through_a_link(tmp_path):
@@ -176,7 +180,7 @@ def test_nothing_is_written_through_a_link(tmp_path):
 
     (folder / 'logits.bin').rename(tmp_path / 'moved.bin')
     (folder / 'logits.bin').symlink_to(tmp_path / 'moved.bin')
-    LogitCache(folder).verify()  # reading is harmless
+    LogitCache(folder).require_complete()  # reading is harmless
     with pytest.raises(ValueError, match=r'logits\.bin is a symbolic link'):
         LogitCache(folder, writable=True)
 
