@@ -198,8 +198,8 @@ def _run(config: dict[str, Any], tools: Path, threads: int, teacher: Path | None
 
     torch.set_num_threads(threads)
     cfg = Config.fromfile(folder / 'trial.py')
-    checkpoint = (folder / 'last_checkpoint').read_text(encoding='utf-8')
-    logits, labels = student_logits(cfg, checkpoint)
+    last = Path((folder / 'last_checkpoint').read_text(encoding='utf-8'))
+    logits, labels = student_logits(cfg, folder / last.name)  # wherever the folder was then
     beside = None if teacher is None else torch.from_numpy(np.load(teacher)['logits'])
     found = measure(logits, labels, beside)
     tune.report({**found, 'epochs': cfg.train_cfg.max_epochs, 'seconds': round(seconds, 1)})
