@@ -21,6 +21,7 @@ from ray import tune
 from ray.tune.execution import tune_controller
 
 import aekt_mm
+from aekt_mm.engine.checkpoints import noted_checkpoint
 from aekt_mm.engine.launching import check_options, hold_out, use_cached_teacher
 from aekt_mm.engine.predicting import student_logits, teacher_logits
 from aekt_mm.engine.recipes import load_recipe
@@ -198,8 +199,7 @@ def _run(config: dict[str, Any], tools: Path, threads: int, teacher: Path | None
 
     torch.set_num_threads(threads)
     cfg = Config.fromfile(folder / 'trial.py')
-    last = Path((folder / 'last_checkpoint').read_text(encoding='utf-8'))
-    logits, labels = student_logits(cfg, folder / last.name)  # wherever the folder was then
+    logits, labels = student_logits(cfg, noted_checkpoint(folder))
     beside = None if teacher is None else torch.from_numpy(np.load(teacher)['logits'])
     found = measure(logits, labels, beside)
     tune.report({**found, 'epochs': cfg.train_cfg.max_epochs, 'seconds': round(seconds, 1)})

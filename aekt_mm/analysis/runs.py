@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from mmengine.config import Config
 
+from aekt_mm.engine.checkpoints import noted_checkpoint
 from aekt_mm.engine.launching import check_options
 from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.models.checkpoints import load_restricted
@@ -88,12 +89,10 @@ def _read(spec: str) -> Run:
             f'{folder} is no work directory of a run: it has no TIME/vis_data/config.py, which '
             'training writes'
         )
-    noted = folder / 'last_checkpoint'
-    if not noted.is_file():
+    checkpoint = noted_checkpoint(folder)
+    if checkpoint is None:
         raise ValueError(f'{folder} is of a run that is not finished: it has no checkpoint yet')
     cfg = Config.fromfile(starts[-1])
-    # the folder may have been moved since
-    checkpoint = folder / Path(noted.read_text(encoding='utf-8').strip()).name
     meta = load_restricted(checkpoint).get('meta', {})
     _check_finished(folder, cfg, meta)
     length = meta['iter'] / meta['epoch'] if 'max_epochs' in cfg.train_cfg else None

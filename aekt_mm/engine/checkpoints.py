@@ -70,8 +70,8 @@ def latest_whole_checkpoint(work_dir: str | Path) -> str | None:
         Path(work_dir).glob('*.pth'), key=lambda path: path.stat().st_mtime, reverse=True
     )
     # what the run itself noted comes first
-    noted = _noted(Path(work_dir) / 'last_checkpoint')
-    candidates.sort(key=lambda path: path.name != noted)
+    noted = noted_checkpoint(work_dir)
+    candidates.sort(key=lambda path: path != noted)
     for path in candidates:
         try:
             if load_restricted(path).keys() >= RUN_STATE:
@@ -81,12 +81,13 @@ def latest_whole_checkpoint(work_dir: str | Path) -> str | None:
     return None
 
 
-def _noted(path: Path) -> str | None:
-    """Return the name of the checkpoint that a run noted as its last."""
+def noted_checkpoint(work_dir: str | Path) -> Path | None:
+    """Return the checkpoint that a run noted as its last, in the folder where the run is now."""
     try:
-        return Path(path.read_text(encoding='utf-8').strip()).name
+        noted = (Path(work_dir) / 'last_checkpoint').read_text(encoding='utf-8')
     except (OSError, ValueError):
         return None  # a kill may leave anything
+    return Path(work_dir) / Path(noted.strip()).name
 
 
 def check_resumable(path: str | Path) -> None:
