@@ -41,6 +41,7 @@ ROOT = Path(__file__).parents[1]
         ('LOG_PROCESSORS', 'LogProcessor', 'mmengine'),
         ('OPTIMIZERS', 'Lamb', 'mmpretrain'),
         ('OPTIMIZERS', 'SGD', 'torch'),
+        ('OPTIM_WRAPPERS', 'BFloat16OptimWrapper', 'aekt_mm'),
         ('OPTIM_WRAPPERS', 'AmpOptimWrapper', 'mmengine'),
         ('OPTIM_WRAPPER_CONSTRUCTORS', 'LearningRateDecayOptimWrapperConstructor', 'mmpretrain'),
         ('PARAM_SCHEDULERS', 'OneCycleLR', 'mmengine'),

@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process
 from aekt_mm.engine.command_line import mistakes_in_a_line
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import add_shared_arguments, check_files, load_config
+from aekt_mm.engine.mixed_precision import use_mixed_precision
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.models.teachers.logit_cache import FORMATS
 
@@ -46,7 +47,7 @@ def main() -> None:
         if args.seed is not None:
             cfg.setdefault('randomness', {})['seed'] = args.seed
         if args.amp:
-            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+            use_mixed_precision(cfg)
         check_config(cfg)
         check_files(cfg, 'train_dataloader')
         cache = cache_teacher(cfg, args.folder, args.views, args.format, args.k)

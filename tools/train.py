@@ -22,6 +22,7 @@ from aekt_mm.engine.launching import (
     resume_point,
     use_cached_teacher,
 )
+from aekt_mm.engine.mixed_precision import use_mixed_precision
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,8 +82,7 @@ def configure(cfg: Config, args: argparse.Namespace) -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
-        cfg.setdefault('optim_wrapper', {}).type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        use_mixed_precision(cfg)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise ValueError('--auto-scale-lr: the config says no auto_scale_lr.base_batch_size')

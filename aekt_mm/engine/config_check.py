@@ -499,8 +499,8 @@ def _precision(cfg: Config) -> Iterator[str]:
     cls = _find(cfg.optim_wrapper.get('type', 'OptimWrapper'), ours.OPTIM_WRAPPERS)
     if inspect.isclass(cls) and issubclass(cls, AmpOptimWrapper) and _only_cpu():
         yield (
-            'optim_wrapper.type is AmpOptimWrapper (--amp), which needs a GPU, and there is none: '
-            "leave it out, or set type='OptimWrapper'"
+            'optim_wrapper.type is AmpOptimWrapper, which needs a GPU, and there is none: leave it '
+            "out, or set type='aekt_mm.BFloat16OptimWrapper' (--amp does)"
         )
 
 

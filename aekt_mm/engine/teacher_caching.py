@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from mmengine.runner.amp import autocast
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -94,6 +93,8 @@ def _silent_runner(cfg: Config) -> Runner:
     """Build a runner that trains nothing: what it says of settings and hooks goes nowhere."""
     cfg.log_level = 'WARNING'
     with tempfile.TemporaryDirectory() as cfg.work_dir:
+        # of its own: MMEngine tells the runners of a process apart by name and second
+        cfg.experiment_name = Path(cfg.work_dir).name
         return build_runner(cfg)
 
 
@@ -137,7 +138,8 @@ def _fill(cache: LogitCache, runner: Runner, model: torch.nn.Module, loader: Dat
         pin_memory=loader.pin_memory,
     )
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
-    amp = runner.cfg.optim_wrapper.get('type') == 'AmpOptimWrapper'
+    # for its context: the precision of the training run
+    wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     pending: list[tuple[int, np.ndarray]] = []
     started = time.monotonic()
     with Progress(
@@ -145,7 +147,7 @@ def _fill(cache: LogitCache, runner: Runner, model: torch.nn.Module, loader: Dat
     ) as progress:
         task = progress.add_task('teacher', total=len(batches))
         for number, data in enumerate(remaining, 1):
-            with autocast(enabled=amp):
+            with wrapper.optim_context(model):
                 data = model.data_preprocessor(data, training=True)
                 logits = model.teacher(**data)
             view, samples, labels = batch_views(data['data_samples'])

@@ -40,7 +40,9 @@ def content(folder):
     return (folder / 'logits.bin').read_bytes()
 
 
-def test_training_with_the_cache_is_training_with_the_teacher(recipe, tmp_path):
+@pytest.mark.parametrize('precision', ['OptimWrapper', 'BFloat16OptimWrapper'])
+def test_training_with_the_cache_is_training_with_the_teacher(recipe, tmp_path, precision):
+    recipe.optim_wrapper.type = precision
     cache_teacher(recipe.copy(), tmp_path / 'cache', views=2, form='float32', k=1)
     states = []
     for teacher in (
