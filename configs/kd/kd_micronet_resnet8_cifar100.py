@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/pairs/micronet_resnet8_cifar100.py',
+    '../_base_/methods/kd.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar_240e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = _base_.pair
