@@ -130,7 +130,8 @@ def trial_config(study: Study, trial: Trial) -> Config:
             cfg.test_dataloader = of_test_set
     if study.cached_teacher is not None:
         cfg.train_dataloader.sampler.view_seed = VIEW_SEED
-        if 'teacher' in cfg.model:
+        # a method that looks at features has its teacher beside it: a cache has none
+        if 'teacher' in cfg.model and not cfg.model.get('features'):
             use_cached_teacher(cfg, study.cached_teacher['folder'])
     return cfg
 
@@ -145,13 +146,15 @@ def _has_mapping(cfg: Config, option: str, value: Any) -> bool:
 
 def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
     """Cache the teacher where the study asks for it; return the file of its validation logits."""
-    configs = (trial_config(study, trial) for trial in study.trials)
-    cfg = next((cfg for cfg in configs if 'teacher' in cfg.model), None)
-    if cfg is None:
+    configs = [trial_config(study, trial) for trial in study.trials]
+    configs = [cfg for cfg in configs if 'teacher' in cfg.model]
+    if not configs:
         return None
+    sharing = [cfg for cfg in configs if cfg.model.teacher.type == 'CachedTeacher']
+    cfg = (sharing or configs)[0]
     cfg.model.teacher = cfg.model.teacher.get('online', cfg.model.teacher)
-    cached = study.cached_teacher
-    if cached is not None:
+    if sharing:
+        cached = study.cached_teacher
         online = copy.deepcopy(cfg)
         form = cached.get('format', 'float32')
         cache_teacher(online, Path(cached['folder']), cached['views'], form, k=10)

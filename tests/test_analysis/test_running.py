@@ -75,6 +75,14 @@ def test_recipes_may_be_named(study):
         trial_config(study, Trial('named', 0, 'nkd_resnet20_resnet9_cifar100', {}))
 
 
+def test_who_looks_at_features_keeps_the_teacher(study):
+    cfg = trial_config(study, Trial('hint', 0, 'fitnet_resnet20_resnet8_cifar100_8e', {}))
+    assert cfg.model.teacher.type == 'OnlineTeacher'
+    cached = trial_config(study, Trial('dist', 0, 'dist_resnet20_resnet8_cifar100_8e', {}))
+    assert cached.model.teacher.type == 'CachedTeacher'
+    assert cfg.train_dataloader == cached.train_dataloader  # the same views
+
+
 def test_an_option_that_is_not_in_the_recipe_names_its_arm(study):
     trial = Trial('pull', 0, study.trials[0].recipe, {'model.loses.aekt.beta': 1.0})
     with pytest.raises(
