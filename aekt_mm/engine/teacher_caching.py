@@ -109,7 +109,8 @@ def _open(folder: Path, manifest: dict) -> LogitCache:
         LogitCache.create(folder, manifest)
     barrier()
     cache = LogitCache(folder, writable=True)
-    told_apart = set(manifest) - ({'k'} if manifest['format'] != 'topk' else set())
+    of_topk = set() if manifest['format'] == 'topk' else {'k', 'temperature'}
+    told_apart = set(manifest) - of_topk
     found = differences(cache.manifest, {name: manifest[name] for name in told_apart})
     if found:
         raise ValueError(

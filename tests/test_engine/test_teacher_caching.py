@@ -1,5 +1,6 @@
 """Writing a cache with a real recipe, and training with it as without."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,18 @@ def test_a_folder_of_something_else_is_refused(recipe, tmp_path, capsys):
     assert '1 views of 898 samples: 18.0 kB in' in capsys.readouterr().out  # 898 x 10 x 2 bytes
     with pytest.raises(ValueError, match='views: the cache has 1, the run has 2'):
         cache_teacher(recipe.copy(), tmp_path / 'cache', views=2, form='float16', k=1)
+
+
+def test_dense_logits_serve_every_temperature(recipe, tmp_path):
+    hotter = copy.deepcopy(recipe)
+    hotter.model.losses.aekt.temperature = 2.0
+    for form in ('float16', 'topk'):
+        cache_teacher(recipe.copy(), tmp_path / form, views=1, form=form, k=2)
+    before = content(tmp_path / 'float16')
+    cache_teacher(hotter.copy(), tmp_path / 'float16', views=1, form='float16', k=2)
+    assert content(tmp_path / 'float16') == before
+    with pytest.raises(ValueError, match=r'temperature: the cache has 4\.0, the run has 2\.0'):
+        cache_teacher(hotter, tmp_path / 'topk', views=1, form='topk', k=2)
 
 
 @pytest.mark.parametrize(
