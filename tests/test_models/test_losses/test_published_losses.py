@@ -199,14 +199,6 @@ def test_a_temperature_as_a_tensor_gets_its_gradient_through_both_networks():
         torch.testing.assert_close(got, wanted)
 
 
-def test_a_temperature_for_each_network():
-    student, teacher, target = batch()
-    tempered = decompose(student / 2, teacher / 5, target)
-    for temperatures in ((2.0, 5.0), (torch.tensor(2.0), torch.tensor(5.0))):
-        for got, wanted in zip(decompose(student, teacher, target, *temperatures), tempered):
-            torch.testing.assert_close(got, wanted)
-
-
 def test_the_curriculum_reverses_more_with_every_epoch():
     temperature = CurriculumTemperature(epochs=4)
     gradients = []
