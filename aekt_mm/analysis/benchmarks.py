@@ -8,7 +8,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ def losses(
         return F.kl_div(student, teacher, reduction='batchmean') * 16
 
     def summed(loss: nn.Module, *batch: torch.Tensor) -> torch.Tensor:
-        return sum(value for name, value in loss(*batch).items() if 'loss' in name)
+        return reduce(add, (value for name, value in loss(*batch).items() if 'loss' in name))
 
     candidates = {'torch KL': torch_kl}
     for method in methods:

@@ -9,6 +9,7 @@ from .curriculum_temperature import CurriculumTemperature
 from .decomposition import decompose, nontarget_entropy
 from .dist_loss import DISTLoss
 from .distill_loss import DistillLoss, bernoulli_kl, confidence_ratio
+from .divergence import divergence
 from .dkd_loss import DKDLoss
 from .explicit_terms import (
     GapWeighted,
@@ -28,6 +29,7 @@ from .nkd_loss import NKDLoss
 from .reviewkd_loss import ReviewKDLoss
 from .rkd_loss import RKDLoss
 from .rld_loss import RLDLoss
+from .tempered_loss import TemperedLoss
 from .ttm_loss import TTMLoss
 
 for part in (
@@ -64,8 +66,10 @@ __all__ = [
     'TTMLoss',
     'TargetKL',
     'TeacherWeighted',
+    'TemperedLoss',
     'bernoulli_kl',
     'confidence_ratio',
     'decompose',
+    'divergence',
     'nontarget_entropy',
 ]

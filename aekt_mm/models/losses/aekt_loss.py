@@ -23,7 +23,7 @@ class AEKTLoss(DistillLoss):
 
     Args:
         temperature: What both networks' logits are divided by: a number above 0, or what learns
-            it, see :class:`~aekt_mm.models.losses.DistillLoss`.
+            it, see :class:`~aekt_mm.models.losses.TemperedLoss`.
         alpha: Weight of the explicit term, at least 0.
         beta: Weight of the non-target divergence (implicit), at least 0.
         explicit: :math:`E`: a config of the registry ``EXPLICIT_TERMS``, or any function of the

@@ -7,8 +7,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .feature_loss import FeatureLoss, no_autocast, widened
+from .feature_loss import FeatureLoss
 from .logit_loss import check_range
+from .precision import no_autocast, widened
 
 #: Keeps a logarithm finite, as in the authors' code.
 EPS = 1e-7

@@ -44,6 +44,6 @@ class CurriculumTemperature(nn.Module):
 
     def forward(self) -> Tensor:
         """Return the temperature, a tensor of no dimensions."""
-        constant = self.theta.detach()
-        reversed_theta = constant + self.strength * (constant - self.theta)
+        # at theta itself, whatever the strength, which the gradient is multiplied by
+        reversed_theta = self.theta.detach().lerp(self.theta, -self.strength)
         return self.low + self.span * reversed_theta.sigmoid()

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .precision import no_autocast, widened
+
 
 def decompose(
     student_logits: Tensor,
     teacher_logits: Tensor,
     target: Tensor,
     temperature: float | Tensor = 1.0,
-    teacher_temperature: float | Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Reduce both networks' logits to the three numbers a sample that logit losses are made of.
 
@@ -40,7 +41,6 @@ def decompose(
         target: (N,) int64 class indices in [0, C).
         temperature: What the logits are divided by, above 0; a number, or a tensor that
             broadcasts with the logits.
-        teacher_temperature: What the teacher's are divided by where it is another.
 
     Returns:
         student_margin, teacher_margin and nontarget_kl, each (N,).
@@ -51,16 +51,14 @@ def decompose(
         >>> torch.allclose(m_s.sigmoid(), student.softmax(1)[:, 0])
         True
     """
-    teacher_temperature = temperature if teacher_temperature is None else teacher_temperature
-    teacher_logits = teacher_logits.detach()
-    with torch.autocast(student_logits.device.type, enabled=False):
+    student_logits = widened(student_logits)
+    teacher_logits = widened(teacher_logits.detach())
+    with no_autocast(student_logits):
         if isinstance(temperature, Tensor):
-            student_logits, temperature = student_logits / temperature, 1.0
-        if isinstance(teacher_temperature, Tensor):
-            teacher_logits, teacher_temperature = teacher_logits / teacher_temperature, 1.0
-        return _Decomposition.apply(
-            student_logits, teacher_logits, target, temperature, teacher_temperature
-        )
+            student_logits = student_logits / temperature
+            teacher_logits = teacher_logits / temperature
+            temperature = 1.0
+        return _Decomposition.apply(student_logits, teacher_logits, target, temperature)
 
 
 @torch.no_grad()
@@ -81,8 +79,8 @@ def nontarget_entropy(logits: Tensor, target: Tensor, temperature: float = 1.0) 
         >>> nontarget_entropy(torch.tensor([[9., 1., 1.]]), torch.tensor([0])).exp()
         tensor([2.])
     """
-    _, shifted, exp, total = _margin(logits, target.unsqueeze(1), temperature)
-    return total.log() - torch.linalg.vecdot(exp, shifted) / total
+    _, shifted, q, log_scale = _nontarget(widened(logits) / temperature, target.unsqueeze(1))
+    return -torch.linalg.vecdot(q, shifted) - log_scale
 
 
 class _Decomposition(torch.autograd.Function):
@@ -93,28 +91,23 @@ class _Decomposition(torch.autograd.Function):
         teacher_logits: Tensor,
         target: Tensor,
         temperature: float,
-        teacher_temperature: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        # both networks at once: half the operations
+        logits = torch.stack((student_logits, teacher_logits)).div_(temperature)
         index = target.unsqueeze(1)
-        student_margin, student, student_exp, student_sum = _margin(
-            student_logits, index, temperature
-        )
-        teacher_margin, teacher, teacher_exp, teacher_sum = _margin(
-            teacher_logits, index, teacher_temperature
-        )
-        # sum of qT log(qT / qS), with q = exp / sum left undivided: log q = shifted - log(sum)
-        difference = teacher.sub_(student)
-        cross = torch.linalg.vecdot(teacher_exp, difference)
-        nontarget_kl = cross / teacher_sum + student_sum.log() - teacher_sum.log()
+        margins, shifted, q, log_scale = _nontarget(logits, index.expand(2, -1, 1))
+        difference = shifted[1] - shifted[0]
+        cross = torch.linalg.vecdot(q[1], difference)
+        nontarget_kl = cross + log_scale[1] - log_scale[0]
 
-        saved = [student_exp, student_sum, teacher_exp, teacher_sum, index]
+        saved = [q, index]
         if ctx.needs_input_grad[1]:  # by its temperature, which learns
-            saved += [difference, cross / teacher_sum]
-        else:
-            ctx.mark_non_differentiable(teacher_margin)
+            saved += [difference, cross]
         ctx.save_for_backward(*saved)
-        ctx.temperature, ctx.teacher_temperature = temperature, teacher_temperature
-        ctx.dtype = student_logits.dtype
+        ctx.temperature = temperature
+        student_margin, teacher_margin = margins.unbind()
+        if not ctx.needs_input_grad[1]:
+            ctx.mark_non_differentiable(teacher_margin)
         return student_margin, teacher_margin, nontarget_kl
 
     @staticmethod
@@ -124,34 +117,38 @@ class _Decomposition(torch.autograd.Function):
         grad_margin: Tensor,
         grad_teacher_margin: Tensor,
         grad_kl: Tensor,
-    ) -> tuple[Tensor, Tensor | None, None, None, None]:
-        student_exp, student_sum, teacher_exp, teacher_sum, index, *teacher = ctx.saved_tensors
+    ) -> tuple[Tensor, Tensor | None, None, None]:
+        q, index, *teacher = ctx.saved_tensors
+        student_q, teacher_q = q.unbind()
         grad_teacher = None
         if teacher:
             difference, cross = teacher
             grad_teacher = (difference - cross.unsqueeze(1)).mul_(grad_kl.unsqueeze(1))
-            grad_teacher.sub_(grad_teacher_margin.unsqueeze(1)).mul_(teacher_exp)
-            grad_teacher.div_(teacher_sum.unsqueeze(1) * ctx.teacher_temperature)
-            grad_at_target = grad_teacher_margin.unsqueeze(1) / ctx.teacher_temperature
-            grad_teacher.scatter_(1, index, grad_at_target)
+            grad_teacher.sub_(grad_teacher_margin.unsqueeze(1)).mul_(teacher_q)
+            grad_teacher.scatter_(1, index, grad_teacher_margin.unsqueeze(1))
+            grad_teacher.div_(ctx.temperature)
         grad_margin, grad_kl = grad_margin / ctx.temperature, grad_kl / ctx.temperature
-        grad = student_exp * ((grad_kl - grad_margin) / student_sum).unsqueeze(1)
-        grad.addcmul_(teacher_exp, (grad_kl / teacher_sum).unsqueeze(1), value=-1)
+        grad = student_q * (grad_kl - grad_margin).unsqueeze(1)
+        grad.addcmul_(teacher_q, grad_kl.unsqueeze(1), value=-1)
         grad.scatter_(1, index, grad_margin.unsqueeze(1))
-        return grad.to(ctx.dtype), grad_teacher, None, None, None
+        return grad, grad_teacher, None, None
 
 
-def _margin(logits: Tensor, index: Tensor, temperature: float) -> tuple[Tensor, ...]:
-    """Return one network's margin, its non-target logits less their maximum, their exp and its sum.
+def _nontarget(logits: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+    """Return margins and non-target distributions: logits less their maximum, q, and a scale.
 
-    At the target the shifted logit is 0 and its exp 0, so that sums over all classes are sums
-    over the non-target ones.
+    log q is these logits plus the scale, which is minus the log of the sum of their exponentials.
+    The target has the share 0 in q and a finite logit, so that sums over all classes of q times
+    logits are sums over the non-target ones.
+
+    Args:
+        logits: (..., N, C), float32 or wider; they are overwritten.
+        index: Of the target, (..., N, 1).
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
-    target_logit = logits.gather(1, index)
-    shifted = logits.scatter_(1, index, -torch.inf)
-    maximum = shifted.amax(1, keepdim=True)
-    exp = shifted.sub_(maximum).exp()
-    total = exp.sum(1)
-    margin = (target_logit - maximum).squeeze(1) - total.log()
-    return margin, shifted.scatter_(1, index, 0.0), exp, total
+    target_logit = logits.gather(-1, index).squeeze(-1)
+    logits.scatter_(-1, index, torch.finfo(logits.dtype).min / 2)
+    maximum = logits.amax(-1)
+    shifted = logits.sub_(maximum.unsqueeze(-1))
+    q = shifted.softmax(-1)
+    log_scale = q.amax(-1).log()
+    return target_logit - maximum + log_scale, shifted, q, log_scale

@@ -1,6 +1,4 @@
-"""The base of losses that see three numbers a sample: KD, DKD, AEKT and their like."""
-
-from collections.abc import Callable
+"""The base of losses that see three numbers a sample: DKD, AEKT and their like."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +6,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .decomposition import decompose
-from .logit_loss import LogitLoss, built, check_range
+from .tempered_loss import TemperedLoss
 
 #: A sample's teacher/student confidence ratio counts as at most this in the logged mean.
 MAX_LOGGED_RATIO = 1000.0
@@ -63,7 +61,7 @@ def confidence_ratio(student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
     return log_ratio.exp().clamp_(max=MAX_LOGGED_RATIO)
 
 
-class DistillLoss(LogitLoss):
+class DistillLoss(TemperedLoss):
     """Base of the losses on decomposed logits: the mean over the batch of terms of them.
 
     A subclass defines :meth:`terms`; this class decomposes the logits and multiplies by the squared
@@ -72,25 +70,9 @@ class DistillLoss(LogitLoss):
     of the target over the student's (a sample counts at most ``MAX_LOGGED_RATIO``).
 
     Args:
-        temperature: What both networks' logits are divided by, above 0; or a config or module that
-            is called for it and returns a tensor of no dimensions, such as
-            :class:`~aekt_mm.models.losses.CurriculumTemperature`, which learns.
+        temperature: See :class:`~aekt_mm.models.losses.TemperedLoss`.
         transform: See :class:`~aekt_mm.models.losses.LogitLoss`.
-
-    Raises:
-        ValueError: If the temperature is not a finite number above 0.
     """
-
-    def __init__(
-        self,
-        temperature: float | dict | Callable[[], Tensor] = 4.0,
-        transform: dict | Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        super().__init__(transform)
-        temperature = built(temperature)
-        if not callable(temperature):
-            temperature = check_range('temperature', temperature, 0, inclusive=False)
-        self.temperature = temperature
 
     def terms(
         self, student_margin: Tensor, teacher_margin: Tensor, nontarget_kl: Tensor
@@ -116,14 +98,15 @@ class DistillLoss(LogitLoss):
         """
         return {'confidence_ratio': confidence_ratio(student_margin, teacher_margin)}
 
-    def of_samples(
-        self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor
+    def at_temperature(
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        target: Tensor,
+        temperature: float | Tensor,
     ) -> dict[str, Tensor]:
-        """See :meth:`LogitLoss.of_samples`."""
-        temperature = self.temperature() if callable(self.temperature) else self.temperature
+        """See :meth:`TemperedLoss.at_temperature`."""
         margins = decompose(student_logits, teacher_logits, target, temperature)
-        losses = {name: term * temperature**2 for name, term in self.terms(*margins).items()}
-        losses |= self.statistics(*margins[:2])
-        if isinstance(temperature, Tensor):
-            losses['temperature'] = temperature.detach().expand(len(target))
-        return losses
+        square = temperature * temperature
+        losses = {name: term * square for name, term in self.terms(*margins).items()}
+        return losses | self.statistics(*margins[:2])

@@ -17,7 +17,7 @@ class DKDLoss(DistillLoss):
 
     Args:
         temperature: What both networks' logits are divided by: a number above 0, or what learns
-            it, see :class:`~aekt_mm.models.losses.DistillLoss`.
+            it, see :class:`~aekt_mm.models.losses.TemperedLoss`.
         alpha: Weight of the target class's part (TCKD, explicit), at least 0.
         beta: Weight of the other classes' part (NCKD, implicit), at least 0.
         transform: See :class:`~aekt_mm.models.losses.LogitLoss`.

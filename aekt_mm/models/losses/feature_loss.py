@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from .logit_loss import check_range
+from .precision import no_autocast, widened
 
 #: One tapped feature (N, ...), or several where a loss compares several.
 Features = Tensor | Sequence[Tensor]
@@ -68,16 +68,3 @@ class FeatureLoss(nn.Module):
         student, teacher = self.project(student, teacher)
         with no_autocast(student):
             return {'loss': self.weight * self.compare(widened(student), widened(teacher))}
-
-
-def no_autocast(features: Features) -> torch.autocast:
-    """Return a context in which the features are computed with as they are."""
-    first = features if isinstance(features, Tensor) else features[0]
-    return torch.autocast(first.device.type, enabled=False)
-
-
-def widened(features: Features) -> Features:
-    """Return features in float32, or as they are where they are wider."""
-    if isinstance(features, Tensor):
-        return features.to(torch.promote_types(features.dtype, torch.float32))
-    return [widened(feature) for feature in features]

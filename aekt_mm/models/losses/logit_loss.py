@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .precision import no_autocast, widened
+
 #: How many classes a sample's soft target may mix. Mixup and CutMix mix two.
 MAX_MIXED_CLASSES = 2
 
@@ -71,18 +73,28 @@ class LogitLoss(nn.Module):
             ValueError: If shapes do not fit, or a soft target mixes too many classes or has shares
                 that are negative, NaN or do not sum to 1. On a GPU only the first soft targets are
                 looked at: to look makes a step wait.
-            IndexError: If a label is not in [0, C). On a GPU labels are not looked at, since that
-                would make every step wait: check the dataset's beforehand.
+            IndexError: If a label that the loss looks at is not in [0, C). On a GPU or in a
+                compiled step it is their own error: check the dataset's beforehand.
         """
         _check_shapes(student_logits, teacher_logits, target)
-        if target.device.type == 'cpu' or (target.ndim == 2 and not self._mixing_checked):
-            _check_values(target, classes=student_logits.shape[1])
-            self._mixing_checked = target.ndim == 2
-        with torch.autocast(student_logits.device.type, enabled=False):
-            logits = [_widened(student_logits), _widened(teacher_logits.detach())]
+        soft = target.ndim == 2
+        if soft and (target.device.type == 'cpu' or not self._mixing_checked):
+            _check_shares(target)
+            self._mixing_checked = True
+        with no_autocast(student_logits):
+            student_logits = widened(student_logits)
+            teacher_logits = widened(teacher_logits.detach())
             if self.transform is not None:
-                logits = map(self.transform, logits)
-            return self.of_batch(*logits, target if target.ndim == 2 else target.long())
+                student_logits = self.transform(student_logits)
+                teacher_logits = self.transform(teacher_logits)
+            try:
+                return self.of_batch(
+                    student_logits, teacher_logits, target if soft else target.long()
+                )
+            except RuntimeError:  # to look at every batch's labels costs a tenth of a small loss
+                if not soft and target.device.type == 'cpu':
+                    _check_labels(target, classes=student_logits.shape[1])
+                raise
 
     def of_batch(
         self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor
@@ -123,10 +135,6 @@ class LogitLoss(nn.Module):
         raise NotImplementedError
 
 
-def _widened(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
 def _check_shapes(student_logits: Tensor, teacher_logits: Tensor, target: Tensor) -> None:
     shape = tuple(student_logits.shape)
     if len(shape) != 2 or shape[1] < 2:
@@ -145,28 +153,30 @@ def _check_shapes(student_logits: Tensor, teacher_logits: Tensor, target: Tensor
 
 
 @torch.compiler.disable  # what it raises depends on values
-def _check_values(target: Tensor, classes: int) -> None:
+def _check_shares(target: Tensor) -> None:
     if not len(target):
         return
-    if target.ndim == 2:
-        mixed = int(target.count_nonzero(dim=1).max())
-        if mixed > MAX_MIXED_CLASSES:
-            raise ValueError(
-                f'a soft target mixes {mixed} classes, but at most {MAX_MIXED_CLASSES} are '
-                'supported: mixup and cutmix mix two; label smoothing belongs to the cross-entropy '
-                "of the student's head"
-            )
-        sums = target.sum(dim=1)
-        # negated, so that NaN is wrong; half precision rounds shares
-        wrong = ~((target >= 0).all(dim=1) & ((sums - 1).abs() <= 1e-2))
-        if wrong.any():
-            shares = target[wrong][0]
-            shares = shares[shares != 0].tolist()
-            raise ValueError(
-                f'a soft target must have shares of at least 0 that sum to 1, but has {shares}'
-            )
-        return
-    low, high = target.aminmax()
-    if low < 0 or high >= classes:
-        wrong = int(low if low < 0 else high)
-        raise IndexError(f'label {wrong} is out of range: the logits have {classes} classes')
+    mixed = int(target.count_nonzero(dim=1).max())
+    if mixed > MAX_MIXED_CLASSES:
+        raise ValueError(
+            f'a soft target mixes {mixed} classes, but at most {MAX_MIXED_CLASSES} are '
+            'supported: mixup and cutmix mix two; label smoothing belongs to the cross-entropy '
+            "of the student's head"
+        )
+    sums = target.sum(dim=1)
+    # negated, so that NaN is wrong; half precision rounds shares
+    wrong = ~((target >= 0).all(dim=1) & ((sums - 1).abs() <= 1e-2))
+    if wrong.any():
+        shares = target[wrong][0]
+        shares = shares[shares != 0].tolist()
+        raise ValueError(
+            f'a soft target must have shares of at least 0 that sum to 1, but has {shares}'
+        )
+
+
+def _check_labels(target: Tensor, classes: int) -> None:
+    wrong = target[(target < 0) | (target >= classes)]
+    if len(wrong):
+        raise IndexError(
+            f'label {wrong[0].item()} is out of range: the logits have {classes} classes'
+        )

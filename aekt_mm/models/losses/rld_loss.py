@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .distill_loss import bernoulli_kl
+from .divergence import divergence
 from .logit_loss import LogitLoss, check_range
 
 #: The logit of a class that is left out; finite, so that 0 times its difference is 0.
@@ -67,12 +68,15 @@ class RLDLoss(LogitLoss):
         confidence = bernoulli_kl(student_margin, teacher_margin)
 
         left_out = teacher_logits >= teacher_logits.gather(1, index)
-        student = (student_logits / self.temperature).masked_fill(left_out, LEFT_OUT).log_softmax(1)
-        teacher = (teacher_logits / self.temperature).masked_fill(left_out, LEFT_OUT).log_softmax(1)
-        correlation = torch.linalg.vecdot(teacher.exp(), teacher - student)
+        correlation = divergence(
+            student_logits.masked_fill(left_out, LEFT_OUT),
+            teacher_logits.masked_fill(left_out, LEFT_OUT),
+            self.temperature,
+            self.beta * self.temperature**2,
+        )
         return {
             'loss_confidence': self.alpha * self.alpha_temperature**2 * confidence,
-            'loss_correlation': self.beta * self.temperature**2 * correlation,
+            'loss_correlation': correlation,
         }
 
 

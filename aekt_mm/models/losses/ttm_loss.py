@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from .divergence import divergence
 from .logit_loss import LogitLoss, check_range
 
 
@@ -51,9 +51,7 @@ class TTMLoss(LogitLoss):
         self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor
     ) -> dict[str, Tensor]:
         """See :meth:`LogitLoss.of_samples`."""
-        log_powers = self.gamma * teacher_logits.log_softmax(1)
-        total = log_powers.exp().sum(1)  # neither overflows nor vanishes: no power exceeds 1
-        log_teacher = log_powers - total.log().unsqueeze(1)
-        log_student = student_logits.log_softmax(1)
-        loss = F.kl_div(log_student, log_teacher, reduction='none', log_target=True).sum(1)
-        return {'loss': self.beta * (total * loss if self.weighted else loss)}
+        weight = self.beta
+        if self.weighted:  # no power exceeds 1, so that the sum neither overflows nor vanishes
+            weight = weight * (self.gamma * teacher_logits.log_softmax(1)).exp_().sum(1)
+        return {'loss': divergence(student_logits, self.gamma * teacher_logits, weight=weight)}

@@ -9,6 +9,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -198,14 +199,6 @@ def test_a_temperature_as_a_tensor_gets_its_gradient_through_both_networks():
         torch.testing.assert_close(got, wanted)
 
 
-def test_a_temperature_for_each_network():
-    student, teacher, target = batch()
-    tempered = decompose(student / 2, teacher / 5, target)
-    for temperatures in ((2.0, 5.0), (torch.tensor(2.0), torch.tensor(5.0))):
-        for got, wanted in zip(decompose(student, teacher, target, *temperatures), tempered):
-            torch.testing.assert_close(got, wanted)
-
-
 def test_the_curriculum_reverses_more_with_every_epoch():
     temperature = CurriculumTemperature(epochs=4)
     gradients = []
@@ -221,6 +214,32 @@ def test_the_learned_temperature_is_logged():
     losses = KDLoss(temperature=dict(type='CurriculumTemperature'))(*batch())
     assert losses['temperature'].item() == pytest.approx(1 + 20 / (1 + math.exp(-1)), rel=1e-6)
     assert not losses['temperature'].requires_grad
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_standardisation_is_of_the_unbiased_deviation(dtype):
+    logits = batch(dtype=dtype)[0]
+    exact = logits.numpy().astype(np.float64)
+    expected = (exact - exact.mean(1, keepdims=True)) / (exact.std(1, ddof=1, keepdims=True) + 1e-7)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-13
+    np.testing.assert_allclose(
+        LogitStandardization()(logits), expected, rtol=tolerance, atol=tolerance
+    )
+
+
+@pytest.mark.parametrize('eps', [1e-7, 0.5])
+def test_gradient_of_the_standardisation(eps):
+    logits = batch(n=3, c=5)[0].requires_grad_()
+    assert torch.autograd.gradcheck(LogitStandardization(eps), logits)
+
+
+@pytest.mark.parametrize('scale', [0.0, 1e-30, 1e30])
+def test_standardisation_of_the_smallest_and_the_largest_logits_is_finite(scale):
+    logits = (batch(dtype=torch.float32)[0] * scale).requires_grad_()
+    standardised = LogitStandardization()(logits)
+    (gradient,) = torch.autograd.grad((standardised * batch(seed=1)[0]).sum(), logits)
+    assert standardised.isfinite().all()
+    assert gradient.isfinite().all()
 
 
 def test_standardisation_is_blind_to_scale_and_shift():
