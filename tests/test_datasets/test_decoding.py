@@ -1,6 +1,7 @@
 """Decoding at a crop's scale gives the crop that loading and cropping give."""
 
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from aekt_mm.datasets.decoding import jpeg_size
 from aekt_mm.registry import TRANSFORMS, build
 
 pytest.importorskip('simplejpeg')
@@ -83,6 +85,14 @@ def test_odd_images_as_mmpretrain_reads_them(tmp_path, name, options):
     for seed in range(5):
         ours, theirs = both(str(tmp_path / name), seed)
         assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize('before', [b'', b'\xff\xe2\x00\x06\xff\xda\x00\x01', b'\xff\xff'])
+def test_exif_notes_are_found_wherever_they_stand(tmp_path, before):
+    """After a segment that looks like the start of pixels, and after a fill byte."""
+    data = Path(save(tmp_path / 'rotated.jpg', smooth(60, 90), exif=EXIF)).read_bytes()
+    start = data.index(b'\xff\xe1')
+    assert jpeg_size(data[:start] + before + data[start:]) is None
 
 
 @settings(max_examples=40, deadline=None)

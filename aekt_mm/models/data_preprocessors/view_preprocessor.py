@@ -47,7 +47,7 @@ class ViewPreprocessor(ClsDataPreprocessor):
             inputs = inputs.permute(0, 3, 1, 2)
         if training and self.view_augments is not None:
             batch_key(data['data_samples'])  # says what to do if there are no views
-            keys = torch.cat([sample.view_key for sample in data['data_samples']])
+            keys = torch.tensor([sample.view_key for sample in data['data_samples']])
             inputs, keys = self.cast_data(inputs), self.cast_data(keys)
             inputs = self.view_augments(inputs, keys)
         data = {**data, 'inputs': inputs}

@@ -21,8 +21,8 @@ def prepare(**options):
 def batch(view=0, viewed=True):
     samples = [DataSample().set_gt_label(label) for label in range(6)]
     if viewed:
-        for sample, key in zip(samples, view_keys(0, view, torch.arange(6))[:, None]):
-            sample.view_key = key
+        for sample, key in zip(samples, view_keys(0, view, torch.arange(6)).tolist()):
+            sample.set_metainfo(dict(view_key=key))
     return dict(inputs=IMAGES, data_samples=samples)
 
 
