@@ -1,7 +1,8 @@
 """Views of any dataset of mmpretrain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
+from typing import Any
 
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
@@ -66,16 +67,16 @@ class ViewDataset(Dataset):
     def _view(self, key: ViewKey) -> dict:
         number = view_key(*key)
         seed_generators(number)
-        item = self._read(key.sample)
+        item = self._read(key.sample, self.dataset.__getitem__)
         for name, value in dict(sample_idx=key.sample, view=key.view, view_key=number).items():
             item['data_samples'].set_field(value, name, field_type='metainfo')
         return item
 
-    def _read(self, sample: int) -> dict:
-        """Return a sample, or the next one that can be read."""
+    def _read(self, sample: int, load: Callable[[int], Any]) -> Any:
+        """Load a sample, or the next one that can be read."""
         for index in chain(range(sample, len(self)), range(sample)):
             try:
-                return self.dataset[index]
+                return load(index)
             except Exception as error:  # readers of images raise whatever they stumble over
                 seen = index in self.unreadable
                 self.unreadable.add(index)

@@ -6,7 +6,7 @@ ranks, after a resume, and when a teacher's logits for it were computed long ago
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,6 +29,18 @@ class ViewKey(NamedTuple):
     seed: int
     view: int
     sample: int
+
+
+def one_view(keys: Sequence[ViewKey]) -> tuple[int, int, Tensor]:
+    """Return seed and view of a batch and its samples, (N,) int64.
+
+    Raises:
+        ValueError: If the views are not one.
+    """
+    seed, view, _ = keys[0]
+    if any(key[:2] != (seed, view) for key in keys):
+        raise ValueError('the samples of a batch must have one seed and be in one view')
+    return seed, view, torch.tensor([key.sample for key in keys])
 
 
 def view_keys(seed: int, view: int, sample: Tensor) -> Tensor:

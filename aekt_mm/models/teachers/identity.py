@@ -46,13 +46,13 @@ def data_identity(loader: DataLoader, preprocessor: Any) -> dict:
         preprocessor: The model's, which may augment too.
     """
     dataset = loader.dataset
-    inner = getattr(dataset, 'dataset', dataset)  # a ViewDataset's
+    inner = getattr(dataset, 'dataset', dataset)  # that a ViewDataset wraps
     return {
         'dataset': {'type': type(inner).__name__, 'content': _content(inner)},
         'samples': len(dataset),
         'seed': loader.sampler.view_seed,
         'pipeline': {
-            'transforms': _plain(getattr(inner, 'pipeline', None)),
+            'transforms': _plain(getattr(dataset, 'pipeline', getattr(inner, 'pipeline', None))),
             'preprocessor': _plain(preprocessor),
         },
     }
