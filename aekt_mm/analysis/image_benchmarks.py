@@ -14,9 +14,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from aekt_mm.datasets import ViewDataset, ViewSampler
+from aekt_mm.datasets import CropDataset, ViewDataset, ViewSampler, whole_batch
 from aekt_mm.engine.image_preparing import prepare_images
-from aekt_mm.registry import DATASETS, TRANSFORMS, build
+from aekt_mm.registry import TRANSFORMS, build
 
 from .benchmarks import summarise, take_turns
 
@@ -37,7 +37,7 @@ def images(
     All in this process, on one core, from the page cache, in the processor's time, which others on
     the machine do not take part in: in turn mmpretrain and torchvision on the
     files, with a mirrored half, and the same images prepared, read by mmpretrain's pipeline and by
-    ``LoadRandomResizedCrop``, whose images are mirrored on the device.
+    ``CropDataset``, whose images are mirrored on the device.
 
     Args:
         folder: Of images, at any depth.
@@ -65,16 +65,12 @@ def images(
             _Files(files, []), prepared, short_side=short_side, quality=quality, workers=0
         )
 
-        def views(*pipeline: dict) -> ViewDataset:
-            images = dict(type='PreparedImages', data_root=prepared, pipeline=list(pipeline))
-            return ViewDataset(build(DATASETS, images))
-
-        size = dict(type='LoadRandomResizedCrop', scale=side)
+        images = dict(type='PreparedImages', data_root=prepared)
         datasets = {
             'mmpretrain': _Files(files, [load, crop, flip, pack]),
             'torchvision': _Torchvision(files, side),
-            'prepared': views(load, crop, flip, pack),
-            'prepared, decoded to size': views(size, dict(type='PackPixels')),
+            'prepared': ViewDataset(dict(images, pipeline=[load, crop, flip, pack])),
+            'prepared, decoded to size': CropDataset(images, side),
         }
         rates = {name: partial(_rate, dataset) for name, dataset in datasets.items()}
         figures = summarise(take_turns(rates, rounds))
@@ -86,7 +82,8 @@ def images(
 
 def _rate(dataset: Dataset) -> float:
     sampler = ViewSampler(dataset, seed=0) if isinstance(dataset, ViewDataset) else None
-    loader = DataLoader(dataset, BATCH, sampler=sampler, collate_fn=default_collate)
+    collate = whole_batch if isinstance(dataset, CropDataset) else default_collate
+    loader = DataLoader(dataset, BATCH, sampler=sampler, collate_fn=collate)
     started = time.process_time()
     for _ in loader:
         pass

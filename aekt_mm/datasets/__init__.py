@@ -2,7 +2,7 @@
 
 from .array_dataset import ArrayDataset, whole_batch
 from .cifar100_arrays import CIFAR100Arrays
-from .decoding import LoadRandomResizedCrop, PackPixels
+from .crop_dataset import CropDataset
 from .digits import Digits
 from .fashion_mnist_arrays import FashionMNISTArrays
 from .holding_out import HeldOut
@@ -15,14 +15,13 @@ from .view_dataset import ViewDataset
 __all__ = [
     'ArrayDataset',
     'CIFAR100Arrays',
+    'CropDataset',
     'Digits',
     'FashionMNISTArrays',
     'Food101',
     'HeldOut',
     'InMemory',
     'LoadImageFromFile',
-    'LoadRandomResizedCrop',
-    'PackPixels',
     'PreparedImages',
     'ViewDataset',
     'ViewSampler',

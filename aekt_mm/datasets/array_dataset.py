@@ -8,7 +8,7 @@ from mmengine.registry import FUNCTIONS
 from torch.utils.data import Dataset
 
 from aekt_mm.registry import DATASETS
-from aekt_mm.structures import BatchSample, ViewKey, view_keys
+from aekt_mm.structures import BatchSample, ViewKey, one_view, view_keys
 
 
 @DATASETS.register_module()
@@ -74,18 +74,16 @@ class ArrayDataset(Dataset):
         Raises:
             ValueError: If the views are not one.
         """
-        first, index = keys[0], keys
-        viewed = isinstance(first, ViewKey)
+        viewed = isinstance(keys[0], ViewKey)
         if viewed:
-            index = [key.sample for key in keys]
-            if any(key[:2] != first[:2] for key in keys):
-                raise ValueError('the samples of a batch must have one seed and be in one view')
-        index = torch.tensor(index)
+            seed, view, index = one_view(keys)
+        else:
+            index = torch.tensor(keys)
         labels = self.labels.index_select(0, index)
         samples = BatchSample(metainfo=dict(sample_idx=index.numpy()), gt_label=labels)
         if viewed:
-            samples.set_metainfo(dict(view=first.view))
-            samples.view_key = view_keys(first.seed, first.view, index)
+            samples.set_metainfo(dict(view=view))
+            samples.view_key = view_keys(seed, view, index)
         return dict(inputs=self.images.index_select(0, index), data_samples=samples)
 
     def __getitem__(self, key: ViewKey | int) -> dict:

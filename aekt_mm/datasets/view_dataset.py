@@ -1,13 +1,14 @@
 """Views of any dataset of mmpretrain."""
 
+from collections.abc import Callable, Sequence
 from itertools import chain
+from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from aekt_mm.registry import DATASETS, build
-from aekt_mm.structures import ViewKey, seeded, view_key
+from aekt_mm.structures import ViewKey, kept_generators, seed_generators, view_key
 
 
 @DATASETS.register_module()
@@ -20,8 +21,7 @@ class ViewDataset(Dataset):
     draws as the wrapped dataset does. Where batches are mixed,
     :class:`~aekt_mm.models.data_preprocessors.ViewPreprocessor` does it.
 
-    A data sample gets the meta fields ``sample_idx`` and ``view`` and the data field ``view_key``,
-    (1,) int64.
+    A data sample gets the meta fields ``sample_idx``, ``view`` and ``view_key``, integers.
 
     Args:
         dataset: An mmpretrain dataset with a pipeline that ends in ``PackInputs``, or its config.
@@ -52,20 +52,31 @@ class ViewDataset(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, key: ViewKey | int) -> dict:
-        if not isinstance(key, ViewKey):
-            return self.dataset[key]
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[ViewKey | int]) -> list[dict]:
+        """Return a batch's samples, as torch's loader asks for them.
+
+        To keep and restore the generators takes longer than to draw a crop: once for all of them.
+        """
+        if not isinstance(keys[0], ViewKey):
+            return [self.dataset[key] for key in keys]
+        with kept_generators():
+            return [self._view(key) for key in keys]
+
+    def _view(self, key: ViewKey) -> dict:
         number = view_key(*key)
-        with seeded(number):
-            item = self._read(key.sample)
-        item['data_samples'].set_metainfo(dict(sample_idx=key.sample, view=key.view))
-        item['data_samples'].view_key = torch.tensor([number])
+        seed_generators(number)
+        item = self._read(key.sample, self.dataset.__getitem__)
+        for name, value in dict(sample_idx=key.sample, view=key.view, view_key=number).items():
+            item['data_samples'].set_field(value, name, field_type='metainfo')
         return item
 
-    def _read(self, sample: int) -> dict:
-        """Return a sample, or the next one that can be read."""
+    def _read(self, sample: int, load: Callable[[int], Any]) -> Any:
+        """Load a sample, or the next one that can be read."""
         for index in chain(range(sample, len(self)), range(sample)):
             try:
-                return self.dataset[index]
+                return load(index)
             except Exception as error:  # readers of images raise whatever they stumble over
                 seen = index in self.unreadable
                 self.unreadable.add(index)

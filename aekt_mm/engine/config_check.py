@@ -25,7 +25,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from aekt_mm import registry as ours
-from aekt_mm.datasets import ArrayDataset
+from aekt_mm.datasets import ArrayDataset, CropDataset
 from aekt_mm.registry import SCOPE, build
 
 #: How many mistakes a message names.
@@ -487,7 +487,10 @@ def _collating(cfg: Config) -> Iterator[str]:
         cls = _find(dataset.get('type'), ours.DATASETS) if isinstance(dataset, dict) else None
         if not inspect.isclass(cls):
             continue
-        batches, collate = issubclass(cls, ArrayDataset), loader.get('collate_fn') or {}
+        batches, collate = (
+            issubclass(cls, ArrayDataset | CropDataset),
+            loader.get('collate_fn') or {},
+        )
         found = collate.get('type') if isinstance(collate, dict) else collate
         if batches != (found == 'whole_batch'):
             right = "dict(type='whole_batch')" if batches else "dict(type='default_collate')"

@@ -130,7 +130,7 @@ def hold_out(cfg: Config, share: float, seed: int = 0) -> None:
     if not 0 < share < 1:
         raise ValueError(f'--hold-out must be above 0 and below 1, but is {share!r}')
     owner = cfg.train_dataloader
-    if owner.dataset.type in ('ViewDataset', 'aekt_mm.ViewDataset'):
+    if owner.dataset.type.removeprefix('aekt_mm.') in ('ViewDataset', 'CropDataset'):
         owner = owner.dataset  # views are of what is left
     training = owner.dataset
     owner.dataset = dict(
@@ -139,7 +139,7 @@ def hold_out(cfg: Config, share: float, seed: int = 0) -> None:
     for loader in ('val_dataloader', 'test_dataloader'):
         if cfg.get(loader) is not None:
             held_out = copy.deepcopy(training)
-            if 'pipeline' in held_out:  # images are read as for evaluation
+            if 'pipeline' in cfg[loader].dataset:  # images are read as for evaluation
                 held_out.pipeline = cfg[loader].dataset.pipeline
             cfg[loader].dataset = dict(
                 type='aekt_mm.HeldOut', dataset=held_out, part='validation', share=share, seed=seed

@@ -95,11 +95,13 @@ def config_order(config: Config, preprocessor: dict | None = None) -> str:
     """
     for loader in ('train_dataloader', 'test_dataloader'):
         dataset = (config.get(loader) or {}).get('dataset') or {}
-        while 'dataset' in dataset and not dataset.type.endswith('InMemory'):
+        while 'dataset' in dataset and not dataset.type.endswith(('InMemory', 'CropDataset')):
             dataset = dataset.dataset
-        if 'pipeline' in dataset:
+        crops = dataset.get('type', '').endswith('CropDataset')
+        if crops or 'pipeline' in dataset:
             preprocessor = preprocessor or config.get('data_preprocessor') or {}
-            return input_order(pipeline_order(dataset.pipeline), preprocessor)
+            order = 'BGR' if crops else pipeline_order(dataset.pipeline)
+            return input_order(order, preprocessor)
     return 'RGB'
 
 

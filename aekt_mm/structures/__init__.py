@@ -2,7 +2,16 @@
 
 from .batch_sample import BatchSample, batch_indices, batch_key, batch_target, batch_views
 from .channel_order import SWAPPED, data_order, input_order, pipeline_order
-from .views import ViewKey, draw, seeded, view_key, view_keys
+from .views import (
+    ViewKey,
+    draw,
+    kept_generators,
+    one_view,
+    seed_generators,
+    seeded,
+    view_key,
+    view_keys,
+)
 
 __all__ = [
     'SWAPPED',
@@ -15,7 +24,10 @@ __all__ = [
     'data_order',
     'draw',
     'input_order',
+    'kept_generators',
+    'one_view',
     'pipeline_order',
+    'seed_generators',
     'seeded',
     'view_key',
     'view_keys',

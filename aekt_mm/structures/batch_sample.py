@@ -90,13 +90,14 @@ def batch_key(data_samples: Sequence[DataSample]) -> int:
     Raises:
         TypeError: If they are in no view.
     """
-    first = data_samples if isinstance(data_samples, BatchSample) else data_samples[0]
+    whole = isinstance(data_samples, BatchSample)
+    first = data_samples if whole else data_samples[0]
     if 'view_key' not in first:
         raise TypeError(
             'augmentation is drawn from views, but the batch has none: set '
             "sampler=dict(type='ViewSampler') in train_dataloader"
         )
-    return int(first.view_key[0])
+    return int(first.view_key[0]) if whole else first.view_key
 
 
 def batch_target(data_samples: Sequence[DataSample]) -> Tensor:

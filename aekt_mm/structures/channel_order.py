@@ -10,8 +10,8 @@ from typing import Any
 #: The orders, and which is which after a swap.
 SWAPPED = {'RGB': 'BGR', 'BGR': 'RGB'}
 
-#: The steps of a pipeline that read files, as BGR.
-READERS = {'LoadImageFromFile', 'LoadRandomResizedCrop'}
+#: The step of a pipeline that reads files, as BGR.
+READER = 'LoadImageFromFile'
 
 
 def data_order(dataset: Any) -> str:
@@ -56,7 +56,7 @@ def pipeline_order(transforms: Iterable[Any]) -> str:
         else:
             names = [kind.__name__ for kind in type(transform).__mro__]
             option = vars(transform).get
-        if not READERS.isdisjoint(names):
+        if READER in names:
             order = 'BGR'
         elif ('NumpyToPIL' in names and option('to_rgb')) or (
             'PILToNumpy' in names and option('to_bgr')

@@ -6,7 +6,7 @@ ranks, after a resume, and when a teacher's logits for it were computed long ago
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,7 +20,7 @@ MIX_1 = -0x40A7B892E31B1A47
 MIX_2 = -0x6B2FB644ECCEEE15
 WORD = 2**64 - 1
 
-_SPARES: list[np.random.MT19937] = []  # which seeded() lends to numpy
+_SPARES: list[np.random.MT19937] = []  # which kept_generators() lends to numpy
 
 
 class ViewKey(NamedTuple):
@@ -29,6 +29,18 @@ class ViewKey(NamedTuple):
     seed: int
     view: int
     sample: int
+
+
+def one_view(keys: Sequence[ViewKey]) -> tuple[int, int, Tensor]:
+    """Return seed and view of a batch and its samples, (N,) int64.
+
+    Raises:
+        ValueError: If the views are not one.
+    """
+    seed, view, _ = keys[0]
+    if any(key[:2] != (seed, view) for key in keys):
+        raise ValueError('the samples of a batch must have one seed and be in one view')
+    return seed, view, torch.tensor([key.sample for key in keys])
 
 
 def view_keys(seed: int, view: int, sample: Tensor) -> Tensor:
@@ -79,22 +91,16 @@ def draw(keys: Tensor, count: int) -> Tensor:
 
 
 @contextmanager
-def seeded(key: int) -> Iterator[None]:
-    """Let Python's, numpy's and torch's generators follow from a key, and restore them after.
+def kept_generators() -> Iterator[None]:
+    """Restore Python's, numpy's and torch's generators after what is drawn from them in between.
 
     Numpy's generator is exchanged for another meanwhile, since to save its state takes longer than
     to decode a small image; of a pair of normal numbers that it has drawn, a second one that nobody
     has asked for yet is forgotten.
-
-    Args:
-        key: Of :func:`view_keys`.
     """
     python, numpy, torchs = random.getstate(), np.random.get_bit_generator(), torch.get_rng_state()
     spare = _SPARES.pop() if _SPARES else np.random.MT19937()
     np.random.set_bit_generator(spare)
-    random.seed(key)
-    np.random.seed(key % 2**32)
-    torch.default_generator.manual_seed(key % 2**63)
     try:
         yield
     finally:
@@ -102,6 +108,21 @@ def seeded(key: int) -> Iterator[None]:
         np.random.set_bit_generator(numpy)
         torch.set_rng_state(torchs)
         _SPARES.append(spare)
+
+
+def seed_generators(key: int) -> None:
+    """Let Python's, numpy's and torch's generators follow from a key of :func:`view_keys`."""
+    random.seed(key)
+    np.random.seed(key % 2**32)
+    torch.default_generator.manual_seed(key % 2**63)
+
+
+@contextmanager
+def seeded(key: int) -> Iterator[None]:
+    """Let the generators follow from a key, and restore them after."""
+    with kept_generators():
+        seed_generators(key)
+        yield
 
 
 @lru_cache

@@ -1,21 +1,25 @@
-"""Decoding at a crop's scale gives the crop that loading and cropping give."""
+"""Decoding at a crop's scale gives the crop that loading, cropping and resizing give."""
 
 import io
+from pathlib import Path
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from aekt_mm.registry import TRANSFORMS, build
+from aekt_mm.datasets.decoding import decode_crop, jpeg_size
 
 pytest.importorskip('simplejpeg')
 
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
+
+#: Top, left, height and width as shares of an image.
+BOXES = [(0, 0, 1, 1), (0.1, 0.2, 0.7, 0.8), (0.5, 0.4, 0.5, 0.25), (0.33, 0, 0.13, 0.6)]
 
 
 def smooth(height, width):
@@ -28,37 +32,40 @@ def save(path, image, **options):
     return str(path)
 
 
-def both(path, seed, scale=32, **options):
-    """Return the crop of our step and of mmpretrain's two, drawn alike."""
-    crop = dict(scale=scale, **options)
-    ours = build(TRANSFORMS, dict(type='LoadRandomResizedCrop', **crop))
-    load = build(TRANSFORMS, dict(type='LoadImageFromFile'))
-    theirs = build(TRANSFORMS, dict(type='RandomResizedCrop', **crop))
-    np.random.seed(seed)
-    first, after = ours(dict(img_path=path)), np.random.rand()
-    np.random.seed(seed)
-    second = theirs(load(dict(img_path=path)))
-    assert after == np.random.rand()  # as many draws
-    assert first['ori_shape'] == second['ori_shape']
-    return first['img'], second['img']
+def both(path, box, side=32, interpolation='bilinear'):
+    """Return a crop of ours and of mmcv's steps, of a box given as shares of the image."""
+
+    def choose(height, width):
+        seen.append((height, width))
+        top, left = int(box[0] * height), int(box[1] * width)
+        return top, left, max(1, int(box[2] * height)), max(1, int(box[3] * width))
+
+    seen = []
+    ours = np.empty((side, side + 1, 3), np.uint8)
+    decode_crop(Path(path).read_bytes(), choose, ours, interpolation)
+    image = mmcv.imread(path)
+    assert seen == [image.shape[:2]]
+    top, left, height, width = choose(*image.shape[:2])
+    crop = mmcv.imcrop(image, np.array([left, top, left + width - 1, top + height - 1]))
+    return ours, mmcv.imresize(crop, (side + 1, side), interpolation=interpolation)
 
 
 @pytest.mark.parametrize('subsampling', ['4:4:4', '4:2:0'])
-@pytest.mark.parametrize('options', [{}, dict(backend='pillow', interpolation='bicubic')])
-def test_bit_for_bit_where_the_scale_is_full(tmp_path, options, subsampling):
+@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic', 'area'])
+def test_bit_for_bit_where_the_scale_is_full(tmp_path, interpolation, subsampling):
     path = save(tmp_path / 'image.jpg', smooth(63, 50), subsampling=subsampling)
-    for seed in range(10):
-        ours, theirs = both(path, seed, **options)
+    for box in BOXES:
+        ours, theirs = both(path, box, interpolation=interpolation)
         assert np.array_equal(ours, theirs)
 
 
 def test_close_where_it_is_not(tmp_path):
     path = save(tmp_path / 'image.jpg', smooth(960, 1281))
     decoded = []
-    for seed in range(10):
-        ours, theirs = both(path, seed, scale=224)
+    for box in BOXES:
+        ours, theirs = both(path, box, side=224)
         difference = np.abs(ours.astype(float) - theirs)
-        assert ours.shape == theirs.shape and difference.mean() < 1
+        assert difference.mean() < 1
         decoded.append(difference.any())
     assert any(decoded)
 
@@ -73,43 +80,41 @@ def test_close_where_it_is_not(tmp_path):
         ('cmyk.jpg', dict(cmyk=True)),
     ],
 )
-def test_odd_images_as_mmpretrain_reads_them(tmp_path, name, options):
+def test_odd_images_as_mmcv_reads_them(tmp_path, name, options):
     image = Image.fromarray(smooth(60, 90))
     if options.pop('grey', False):
         image = image.convert('L')
     if options.pop('cmyk', False):
         image = image.convert('CMYK')
     image.save(tmp_path / name, **options)
-    for seed in range(5):
-        ours, theirs = both(str(tmp_path / name), seed)
+    for box in BOXES:
+        ours, theirs = both(str(tmp_path / name), box)
         assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize('before', [b'', b'\xff\xe2\x00\x06\xff\xda\x00\x01', b'\xff\xff'])
+def test_exif_notes_are_found_wherever_they_stand(tmp_path, before):
+    """After a segment that looks like the start of pixels, and after a fill byte."""
+    data = Path(save(tmp_path / 'rotated.jpg', smooth(60, 90), exif=EXIF)).read_bytes()
+    start = data.index(b'\xff\xe1')
+    assert jpeg_size(data[:start] + before + data[start:]) is None
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 99), st.integers(1, 64))
-def test_any_size(height, width, seed, scale):
+def test_any_size(height, width, seed, side):
     buffer = io.BytesIO()
     Image.fromarray(np.full((height, width, 3), 77, np.uint8)).save(buffer, 'JPEG')
-    step = build(TRANSFORMS, dict(type='LoadRandomResizedCrop', scale=(scale, 20)))
-    np.random.seed(seed)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.fileio.get', lambda *_, **__: buffer.getvalue())
-        image = step(dict(img_path='x'))['img']
-    assert image.shape == (scale, 20, 3) and abs(int(image.mean()) - 77) <= 1
-
-
-def test_no_image_is_named(tmp_path):
-    (tmp_path / 'x.jpg').write_bytes(b'nothing')
-    step = build(TRANSFORMS, dict(type='LoadRandomResizedCrop', scale=8))
-    with pytest.raises(ValueError, match=r'x.jpg is no image that OpenCV can read'):
-        step(dict(img_path=str(tmp_path / 'x.jpg')))
-
-
-def test_pixels_are_packed_as_they_lie(tmp_path):
-    image = smooth(8, 9)
-    ours, theirs = (
-        build(TRANSFORMS, dict(type=name))(dict(img=image, gt_label=3))
-        for name in ('PackPixels', 'PackInputs')
+    top, left, bottom, right = np.random.default_rng(seed).integers(
+        0, (height, width, height, width)
     )
-    assert torch.equal(ours['inputs'].permute(2, 0, 1), theirs['inputs'])
-    assert ours['inputs'].is_contiguous() and ours['data_samples'].gt_label == 3
+    (top, bottom), (left, right) = sorted((top, bottom)), sorted((left, right))
+    box = top, left, bottom + 1 - top, right + 1 - left
+    crop = np.zeros((side, 20, 3), np.uint8)
+    decode_crop(buffer.getvalue(), lambda *_: box, crop, 'bilinear')
+    assert np.abs(crop.astype(int) - 77).max() <= 1
+
+
+def test_no_image():
+    with pytest.raises(ValueError, match='it is no image that OpenCV can read'):
+        decode_crop(b'nothing', None, np.empty((8, 8, 3), np.uint8), 'bilinear')

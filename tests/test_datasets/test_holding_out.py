@@ -45,7 +45,8 @@ def test_parts_of_arrays():
         assert np.array_equal(part.images[:, 0, 0, 0] % 4, part.labels)
 
 
-def test_parts_of_image_files_under_views(tmp_path):
+@pytest.mark.parametrize('views', ['ViewDataset', 'CropDataset'])
+def test_parts_of_image_files_under_views(tmp_path, views):
     for index in range(20):
         (tmp_path / f'class_{index % 2}').mkdir(exist_ok=True)
         image = np.zeros((4, 4, 3), np.uint8)
@@ -57,11 +58,13 @@ def test_parts_of_image_files_under_views(tmp_path):
     ]
     test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
     folder = dict(type='CustomDataset', data_root=str(tmp_path))
+    wrapped = dict(type='ViewDataset', dataset=dict(**folder, pipeline=train_pipeline))
+    if views == 'CropDataset':
+        pytest.importorskip('simplejpeg')
+        wrapped = dict(type='aekt_mm.CropDataset', scale=4, dataset=folder)
     cfg = Config(
         dict(
-            train_dataloader=dict(
-                dataset=dict(type='ViewDataset', dataset=dict(**folder, pipeline=train_pipeline))
-            ),
+            train_dataloader=dict(dataset=wrapped),
             val_dataloader=dict(dataset=dict(type='TheTestSet', pipeline=test_pipeline)),
         )
     )

@@ -58,13 +58,13 @@ def prepared(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp('prepared')
     files = dict(images['dataset']['dataset'], pipeline=[])
     prepare_images(build(DATASETS, files), folder, workers=0, images_per_file=30)
-    pipeline = [dict(type='LoadRandomResizedCrop', scale=8), dict(type='PackPixels')]
-    inner = dict(type='PreparedImages', data_root=str(folder), pipeline=pipeline)
+    inner = dict(type='PreparedImages', data_root=str(folder))
     augments = dict(flip=True, color_jitter=dict(brightness=0.3, hue=0.1), erasing=dict())
     return dict(
         images,
         preprocessor=dict(images['preprocessor'], view_augments=augments),
-        dataset=dict(type='ViewDataset', dataset=inner),
+        collate_fn=dict(type='whole_batch'),
+        dataset=dict(type='CropDataset', scale=8, dataset=inner),
     )
 
 

@@ -102,6 +102,19 @@ def test_global_generators_are_left_alone(dataset):
     assert (torch.rand(1), np.random.rand(), random.random()) == expected
 
 
+def test_a_batch_has_the_views_that_its_samples_have(dataset):
+    keys = [ViewKey(5, view, sample) for view, sample in ((0, 3), (1, 3), (0, 0))]
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    expected = torch.rand(1), np.random.rand(), random.random()
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    for key, item in zip(keys, dataset.__getitems__(keys), strict=True):
+        assert torch.equal(item['inputs'], dataset[key]['inputs'])
+        sample = item['data_samples']
+        assert (sample.view, sample.sample_idx) == key[1:]
+        assert sample.view_key == view_keys(*key[:2], torch.tensor([key.sample])).item()
+    assert (torch.rand(1), np.random.rand(), random.random()) == expected
+
+
 def test_a_plain_index_draws_as_the_dataset_does(dataset):
     np.random.seed(0), random.seed(0)
     expected = dataset.dataset[3]

@@ -169,6 +169,15 @@ def test_mmpretrains_configs_have_none(config):
     check_config(Config.fromfile(path))
 
 
+def test_crops_come_in_whole_batches():
+    cfg = Config.fromfile(ROOT / 'configs/aekt/aekt_r34_r18_imagenet.py')
+    cfg.train_dataloader.dataset.update(type='CropDataset', scale=224)
+    with pytest.raises(ValueError, match='since CropDataset hands out whole batches; it is'):
+        check_config(cfg)
+    cfg.train_dataloader.collate_fn.type = 'whole_batch'
+    check_config(cfg)
+
+
 def test_the_schedule_follows_the_number_of_epochs(folder):
     arguments = dict(
         config=str(folder / 'short.py'),

@@ -120,10 +120,9 @@ def test_a_cached_teacher_over_a_prepared_set(digits_recipe, tmp_path):
     cfg.default_hooks.checkpoint.interval = 2
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
-    pipeline = [dict(type='LoadRandomResizedCrop', scale=8), dict(type='PackPixels')]
-    dataset = dict(type='ViewDataset', dataset=dict(files, pipeline=pipeline))
+    dataset = dict(type='CropDataset', scale=8, dataset=files)
     cfg.train_dataloader = dict(
-        cfg.train_dataloader, dataset=dataset, collate_fn=dict(type='default_collate')
+        cfg.train_dataloader, dataset=dataset, collate_fn=dict(type='whole_batch')
     )
     cfg.data_preprocessor = dict(
         type='ViewPreprocessor', mean=[78.0] * 3, std=[96.0] * 3, view_augments=dict(flip=True)

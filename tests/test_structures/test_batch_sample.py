@@ -121,7 +121,13 @@ def test_targets_are_labels_or_shares(build):
 
 @pytest.mark.parametrize('build', [batch, separate])
 def test_the_key_of_a_batch_is_that_of_its_first_sample(build):
-    keys = torch.tensor([-9, 1, 2, 3, 4])[:, None]
-    assert batch_key(build(view_key=keys)) == -9
+    keys = [-9, 1, 2, 3, 4]
+    viewed = build()
+    if isinstance(viewed, BatchSample):
+        viewed.view_key = torch.tensor(keys)
+    else:
+        for sample, key in zip(viewed, keys):
+            sample.set_metainfo(dict(view_key=key))
+    assert batch_key(viewed) == -9
     with pytest.raises(TypeError, match=r"set sampler=dict\(type='ViewSampler'\)"):
         batch_key(build())

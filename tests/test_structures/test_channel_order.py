@@ -8,9 +8,9 @@ from mmpretrain.datasets import CIFAR10, CustomDataset
 from mmpretrain.registry import TRANSFORMS
 from torch.utils.data import ConcatDataset, Subset
 
-from aekt_mm.datasets import ArrayDataset, InMemory, ViewDataset
+from aekt_mm.datasets import ArrayDataset, CropDataset, InMemory, ViewDataset
 from aekt_mm.registry import MODELS, build
-from aekt_mm.structures import data_order, input_order, pipeline_order
+from aekt_mm.structures import ViewKey, data_order, input_order, pipeline_order
 
 PIPELINES = [
     [],
@@ -37,9 +37,9 @@ def files(folder, steps=()):
 
 def test_a_crop_that_is_decoded_at_its_scale(red):
     pytest.importorskip('simplejpeg')
-    pipeline = [dict(type='aekt_mm.LoadRandomResizedCrop', scale=8), dict(type='PackInputs')]
-    dataset = CustomDataset(data_root=str(red), pipeline=pipeline)
-    assert data_order(dataset) == pipeline_order(pipeline) == seen(dataset[0]['inputs'])
+    dataset = CropDataset(CustomDataset(data_root=str(red)), scale=8)
+    batch = dataset[ViewKey(0, 0, 0)]
+    assert data_order(dataset) == seen(batch['inputs'][0].permute(2, 0, 1))
 
 
 def seen(image):

@@ -5,17 +5,17 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch import Tensor
 
 from aekt_mm.registry import MODELS
-from aekt_mm.structures import batch_key, seeded
+from aekt_mm.structures import BatchSample, batch_key, seeded
 
 from .view_augmentation import ViewAugmentation
 
 
 @MODELS.register_module()
 class ViewPreprocessor(ClsDataPreprocessor):
-    """mmpretrain's ``ClsDataPreprocessor`` for the batches of a ``ViewDataset``.
+    """mmpretrain's ``ClsDataPreprocessor`` for batches of a ``ViewDataset`` or a ``CropDataset``.
 
     Inputs come out channels-last, the format in which convolutions are fast; they may also come in
-    so, (N, H, W, 3) of ``PackPixels``. Where ``batch_augments`` are set, they mix as in
+    so, (N, H, W, 3) of a ``CropDataset``. Where ``batch_augments`` are set, they mix as in
     :class:`BatchPreprocessor`: drawn from the view of a batch's first sample.
 
     Args:
@@ -42,19 +42,24 @@ class ViewPreprocessor(ClsDataPreprocessor):
         Raises:
             TypeError: If the batch is to be augmented or mixed and has no views.
         """
-        inputs = data['inputs']
+        inputs, samples = data['inputs'], data.get('data_samples')
+        whole = isinstance(samples, BatchSample)
         if isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.shape[1] != 3:
             inputs = inputs.permute(0, 3, 1, 2)
         if training and self.view_augments is not None:
-            batch_key(data['data_samples'])  # says what to do if there are no views
-            keys = torch.cat([sample.view_key for sample in data['data_samples']])
+            batch_key(samples)  # says what to do if there are no views
+            keys = samples.view_key if whole else torch.tensor([s.view_key for s in samples])
             inputs, keys = self.cast_data(inputs), self.cast_data(keys)
             inputs = self.view_augments(inputs, keys)
-        data = {**data, 'inputs': inputs}
+        data = {**data, 'inputs': inputs, 'data_samples': list(samples) if whole else samples}
         if training and self.batch_augments is not None:
-            with seeded(batch_key(data['data_samples'])):
+            with seeded(batch_key(samples)):
                 data = super().forward(data, training)
         else:
             data = super().forward(data, training)
         data['inputs'] = data['inputs'].contiguous(memory_format=torch.channels_last)
+        if whole:
+            separate, data['data_samples'] = data['data_samples'], self.cast_data(samples)
+            if 'gt_score' in separate[0]:
+                data['data_samples'].gt_score = torch.stack([s.gt_score for s in separate])
         return data

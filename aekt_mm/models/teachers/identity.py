@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,13 @@ def data_identity(loader: DataLoader, preprocessor: Any) -> dict:
         preprocessor: The model's, which may augment too.
     """
     dataset = loader.dataset
-    inner = getattr(dataset, 'dataset', dataset)  # a ViewDataset's
+    inner = getattr(dataset, 'dataset', dataset)  # that a ViewDataset wraps
     return {
         'dataset': {'type': type(inner).__name__, 'content': _content(inner)},
         'samples': len(dataset),
         'seed': loader.sampler.view_seed,
         'pipeline': {
-            'transforms': _plain(getattr(inner, 'pipeline', None)),
+            'transforms': _plain(getattr(dataset, 'pipeline', getattr(inner, 'pipeline', None))),
             'preprocessor': _plain(preprocessor),
         },
     }
@@ -88,7 +89,9 @@ def _content(dataset: Any) -> str:
     else:
         for index in range(len(dataset)):
             info = dataset.get_data_info(index)
-            digest.update(f'{Path(info["img_path"]).name} {info["gt_label"]}\n'.encode())
+            # of a million names; a Path for each would take as long as all the rest
+            name = os.path.basename(info['img_path'])  # noqa: PTH119
+            digest.update(f'{name} {info["gt_label"]}\n'.encode())
     return digest.hexdigest()
 
 

@@ -144,8 +144,8 @@ def preprocessor(**options):
 def batch(inputs, viewed=True):
     samples = [DataSample().set_gt_label(0) for _ in inputs]
     if viewed:
-        for sample, key in zip(samples, KEYS[:, None]):
-            sample.view_key = key
+        for sample, key in zip(samples, KEYS.tolist()):
+            sample.set_metainfo(dict(view_key=key))
     return dict(inputs=inputs, data_samples=samples)
 
 

@@ -7,7 +7,7 @@ from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
 
 from aekt_mm.registry import MODELS, build
-from aekt_mm.structures import view_keys
+from aekt_mm.structures import BatchSample, batch_target, view_keys
 
 MIX = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)])
 OPTIONS = dict(mean=[120.0] * 3, std=[60.0] * 3, to_rgb=True)
@@ -21,8 +21,8 @@ def prepare(**options):
 def batch(view=0, viewed=True):
     samples = [DataSample().set_gt_label(label) for label in range(6)]
     if viewed:
-        for sample, key in zip(samples, view_keys(0, view, torch.arange(6))[:, None]):
-            sample.view_key = key
+        for sample, key in zip(samples, view_keys(0, view, torch.arange(6)).tolist()):
+            sample.set_metainfo(dict(view_key=key))
     return dict(inputs=IMAGES, data_samples=samples)
 
 
@@ -57,3 +57,22 @@ def test_batches_without_views_can_not_be_mixed():
     mixing = prepare(batch_augments=MIX, num_classes=6)
     with pytest.raises(TypeError, match=r"sampler=dict\(type='ViewSampler'\)"):
         mixing(batch(viewed=False), training=True)
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('mixes', [True, False])
+def test_a_whole_batch_as_its_samples(training, mixes):
+    mixing = dict(batch_augments=MIX, num_classes=6) if mixes else {}
+    preprocessor = prepare(view_augments=dict(flip=True, erasing={}), **mixing)
+    separate = preprocessor(batch(), training=training)
+    keys = view_keys(0, 0, torch.arange(6))
+    samples = BatchSample(
+        metainfo=dict(sample_idx=np.arange(6), view=0), gt_label=torch.arange(6), view_key=keys
+    )
+    images = IMAGES.permute(0, 2, 3, 1).contiguous()
+    whole = preprocessor(dict(inputs=images, data_samples=samples), training=training)
+    assert torch.equal(whole['inputs'], separate['inputs'])
+    samples = whole['data_samples']
+    assert isinstance(samples, BatchSample) and torch.equal(samples.gt_label, torch.arange(6))
+    assert torch.equal(samples.view_key, keys) and samples.view == 0
+    assert torch.equal(batch_target(samples), batch_target(separate['data_samples']))

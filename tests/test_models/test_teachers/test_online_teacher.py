@@ -6,10 +6,11 @@ import pickle
 import pytest
 import torch
 import torchvision
+from mmengine.config import Config
 from torch import nn
 from torch.utils.data import DataLoader
 
-from aekt_mm.models.classifiers import trained_order
+from aekt_mm.models.classifiers import config_order, trained_order
 from aekt_mm.models.teachers import OnlineTeacher, online_teacher
 from aekt_mm.registry import MODELS
 
@@ -196,6 +197,13 @@ def test_a_bgr_teacher_without_a_normalisation_of_its_own():
 )
 def test_a_config_says_on_what_it_was_trained(config, order):
     assert trained_order(config) == order
+
+
+def test_a_config_whose_files_are_cropped_as_they_are_decoded():
+    crops = dict(type='aekt_mm.CropDataset', scale=8, dataset=dict(type='CustomDataset'))
+    config = Config(dict(train_dataloader=dict(dataset=crops)))
+    orders = [config_order(config, dict(to_rgb=to_rgb)) for to_rgb in (True, False)]
+    assert orders == ['RGB', 'BGR']
 
 
 def test_what_is_asked_no_more_is_refused():
