@@ -487,10 +487,8 @@ def _collating(cfg: Config) -> Iterator[str]:
         cls = _find(dataset.get('type'), ours.DATASETS) if isinstance(dataset, dict) else None
         if not inspect.isclass(cls):
             continue
-        batches, collate = (
-            issubclass(cls, ArrayDataset | CropDataset),
-            loader.get('collate_fn') or {},
-        )
+        batches = issubclass(cls, ArrayDataset | CropDataset)
+        collate = loader.get('collate_fn') or {}
         found = collate.get('type') if isinstance(collate, dict) else collate
         if batches != (found == 'whole_batch'):
             right = "dict(type='whole_batch')" if batches else "dict(type='default_collate')"

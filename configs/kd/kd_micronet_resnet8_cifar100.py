@@ -6,4 +6,4 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = _base_.pair
+model = dict(losses=dict(kd=dict(temperature=1.0)), **_base_.pair)
