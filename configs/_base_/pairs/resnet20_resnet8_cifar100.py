@@ -6,4 +6,4 @@ pair = dict(
         type='OnlineTeacher', model=_base_.resnet20, checkpoint='checkpoints/cifar100_resnet20.pth'
     ),
 )
-beta = 2.0  # as for the literature's pairs of such networks
+beta = 8.0  # chosen on a held-out part (docs/en/results.md), where DKD is level with 2
