@@ -9,6 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
+from aekt_mm.models.losses import DistillLoss, KDLoss, bernoulli_kl
 from aekt_mm.models.losses.logit_loss import LogitLoss
 from aekt_mm.registry import MODELS, build
 
@@ -65,6 +66,8 @@ def gradient_field(
     target = torch.zeros(len(student_logits), dtype=torch.int64)
     explicit, implicit = torch.zeros_like(student_logits), torch.zeros_like(student_logits)
     for loss in losses:
+        if isinstance(loss, KDLoss):
+            loss = _KDInParts(loss)
         parts = loss(student_logits, teacher_logits, target)
         for name, part in parts.items():
             if 'loss' not in name or not part.requires_grad:
@@ -79,6 +82,23 @@ def gradient_field(
         -explicit[:, 0].reshape(shape).numpy(),
         implicit[:, 1:].abs().sum(1).reshape(shape).numpy(),
     )
+
+
+class _KDInParts(DistillLoss):
+    """KD as the explicit and the implicit part that it sums up to (Zhao et al., 2022, eq. 5)."""
+
+    def __init__(self, loss: KDLoss) -> None:
+        super().__init__(loss.temperature, loss.transform)
+        self.alpha = loss.alpha
+
+    def terms(
+        self, student_margin: Tensor, teacher_margin: Tensor, nontarget_kl: Tensor
+    ) -> dict[str, Tensor]:
+        """See :meth:`DistillLoss.terms`."""
+        return {
+            'loss_explicit': self.alpha * bernoulli_kl(student_margin, teacher_margin),
+            'loss_implicit': self.alpha * (-teacher_margin).sigmoid() * nontarget_kl,
+        }
 
 
 def _logits(confidence: Tensor, others: Tensor) -> Tensor:

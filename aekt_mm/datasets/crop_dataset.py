@@ -27,7 +27,7 @@ class CropDataset(ViewDataset):
     augmentation is left to ``view_augments`` of
     :class:`~aekt_mm.models.data_preprocessors.ViewPreprocessor`; the pipeline of the dataset is not
     used. A batch's crops are drawn at once, decoded to size (see
-    :func:`~aekt_mm.datasets.decoding.decode_crop`), and resized to where they lie in the batch: no
+    ``decode_crop``), and resized to where they lie in the batch: no
     step is left that costs an image much beside decoding. Crops are those of mmpretrain's
     ``RandomResizedCrop`` (Szegedy et al., 2015), drawn from the view by other numbers.
 

@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import nn
+from torch.nn import functional as F
 
 from aekt_mm.models import backbones
 from aekt_mm.models.backbones import (
@@ -21,6 +22,7 @@ from aekt_mm.models.backbones import (
     MicroNet,
     MobileNetV1,
 )
+from aekt_mm.models.backbones.cifar_resnet import BasicBlock
 
 SMALLEST = {
     CIFARResNet: dict(depth=8),
@@ -166,3 +168,20 @@ def test_backbones_take_mmengines_init_cfg():
     assert isinstance(model, BaseModule)
     model.init_weights()
     assert (model.conv1.weight == 3).all()
+
+
+@pytest.mark.parametrize(('channels', 'size'), [(8, 64), (12, 33), (16, 32)])
+def test_shortcuts_of_any_width(channels, size):
+    """Against torch's own in float64, not channels-last; some of it crashed."""
+    torch.manual_seed(0)
+    shortcut = BasicBlock(channels, 2 * channels, stride=2).downsample[0]
+    images = torch.rand(4, channels, size, size).to(memory_format=torch.channels_last)
+    images.requires_grad_()
+    output = shortcut(images)
+    weight = torch.rand_like(output)
+    (output * weight).sum().backward()
+    x, w = (t.detach().double().contiguous().requires_grad_() for t in (images, shortcut.weight))
+    expected = F.conv2d(x, w, stride=2)
+    gradients = torch.autograd.grad((expected * weight).sum(), (x, w))
+    for found, of in zip((output, images.grad, shortcut.weight.grad), (expected, *gradients)):
+        torch.testing.assert_close(found.double(), of.detach(), rtol=1e-4, atol=1e-4)
