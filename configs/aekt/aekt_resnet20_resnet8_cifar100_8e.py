@@ -7,8 +7,5 @@ _base_ = [
 ]
 
 # chosen on a held-out part of the training set (docs/en/results.md)
-model = dict(
-    losses=dict(aekt=dict(explicit_temperature=1.0, alpha=4.0, beta=_base_.beta)),
-    connector=None,
-    **_base_.pair,
-)
+found = dict(explicit_temperature=1.0, alpha=4.0, beta=_base_.beta)
+model = dict(losses=dict(aekt=found), connector=None, **_base_.pair)
