@@ -42,11 +42,15 @@ def model_of(name, **teacher):
     ['resnet56_resnet20_cifar100', 'r50_mobilenet-v1_imagenet', 'resnet20_resnet8_cifar100_8e'],
 )
 def test_what_is_composed_is_what_is_written(method, pair):
-    """But for the weight that DKD's and AEKT's files take from the pair's."""
+    """But for the weight that DKD's and AEKT's files take from the pair's, and what was found."""
     composed = compose(f'{method}_{pair}')
     written = Config.fromfile(CONFIGS / method / f'{method}_{pair}.py')
     if method != 'kd':
         composed.model.losses[method].beta = written.beta
+    if 'found' in written:
+        composed.found = written.found
+        composed.model.losses[method].update(written.found)
+        composed.model.connector = None
     assert composed.to_dict() == written.to_dict()
 
 
