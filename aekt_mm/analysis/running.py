@@ -22,7 +22,7 @@ from ray.tune.execution import tune_controller
 
 import aekt_mm
 from aekt_mm.engine.checkpoints import noted_checkpoint
-from aekt_mm.engine.launching import check_options, hold_out, use_cached_teacher
+from aekt_mm.engine.launching import hold_out, override, use_cached_teacher
 from aekt_mm.engine.predicting import student_logits, teacher_logits
 from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.engine.teacher_caching import cache_teacher
@@ -112,16 +112,9 @@ def trial_config(study: Study, trial: Trial) -> Config:
     """
     try:
         cfg = load_recipe(trial.recipe)
-        check_options(cfg, trial.options)
+        override(cfg, trial.options)
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f'{study.path}: arms.{trial.arm}: {error}') from error
-    # a mapping takes the place of what the recipe has, so that nothing of that outlives it
-    cfg.merge_from_dict(
-        {
-            option: {**value, '_delete_': True} if _has_mapping(cfg, option, value) else value
-            for option, value in trial.options.items()
-        }
-    )
     cfg.setdefault('randomness', {})['seed'] = trial.seed
     if study.hold_out is not None:
         of_test_set = copy.deepcopy(cfg.test_dataloader)
@@ -134,14 +127,6 @@ def trial_config(study: Study, trial: Trial) -> Config:
         if 'teacher' in cfg.model and not cfg.model.get('features'):
             use_cached_teacher(cfg, study.cached_teacher['folder'])
     return cfg
-
-
-def _has_mapping(cfg: Config, option: str, value: Any) -> bool:
-    """Return whether a config has a mapping in the place of one."""
-    part = cfg
-    for name in option.split('.'):
-        part = part.get(name) if hasattr(part, 'get') else None
-    return isinstance(value, dict) and isinstance(part, dict)
 
 
 def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:

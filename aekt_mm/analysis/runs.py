@@ -13,7 +13,7 @@ import pandas as pd
 from mmengine.config import Config
 
 from aekt_mm.engine.checkpoints import noted_checkpoint
-from aekt_mm.engine.launching import check_options
+from aekt_mm.engine.launching import override
 from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.models.checkpoints import load_restricted
 
@@ -68,8 +68,7 @@ def read_runs(specs: Sequence[str], options: dict[str, Any] | None = None) -> li
     runs = [_read(spec) for spec in specs]
     for run in runs:
         if options:
-            check_options(run.cfg, options)
-            run.cfg.merge_from_dict(options)
+            override(run.cfg, options)
     paths = [(run.folder or run.checkpoint or Path(spec)) for run, spec in zip(runs, specs)]
     places = [tuple(Path(os.path.abspath(path)).parts) for path in paths]  # noqa: PTH100
     twice = next((spec for k, spec in enumerate(specs) if places[k] in places[:k]), None)

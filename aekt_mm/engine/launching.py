@@ -93,9 +93,8 @@ def load_config(args: argparse.Namespace) -> Config:
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(f'the config {args.config} has no model: is it a recipe?')
     if args.cfg_options is not None:
-        check_options(cfg, args.cfg_options)
         before = (cfg.get('train_cfg') or {}).get('max_epochs')
-        cfg.merge_from_dict(args.cfg_options)
+        override(cfg, args.cfg_options)
         if type(args.cfg_options.get('train_cfg.max_epochs')) is int:
             _lengthen(cfg, before, args.cfg_options)
     if getattr(args, 'prepared', None) is not None:  # a caller's own namespace may lack it
@@ -161,6 +160,33 @@ def _lengthen(cfg: Config, before: int | None, options: dict) -> None:
                 schedule[option] = cfg.train_cfg.max_epochs
 
 
+def override(cfg: Config, options: dict) -> None:
+    """Set what a config has by dotted names, as ``--cfg-options`` and studies do.
+
+    A mapping takes the place of what is there, so that nothing of that outlives it. What is None is
+    filled by naming its parts: ``model.connector.type`` where a recipe has no connector.
+
+    Args:
+        cfg: Changed in place.
+        options: The new values.
+
+    Raises:
+        ValueError: If the config has no such option, see :func:`check_options`.
+    """
+    check_options(cfg, options)
+    merged = dict(options)
+    for option, value in options.items():
+        *parts, last = option.split('.')
+        place = cfg._cfg_dict
+        for part in parts:
+            if isinstance(place, dict) and place.get(part) is None:
+                place[part] = {}
+            place = place[part] if isinstance(place, dict) else place[int(part)]
+        if isinstance(value, dict) and isinstance(place, dict) and last in place:
+            merged[option] = {**value, '_delete_': True}
+    cfg.merge_from_dict(merged)
+
+
 def check_options(cfg: Config, options: dict) -> None:
     """Refuse overrides of what the config does not have, which are misspelt.
 
@@ -178,6 +204,7 @@ def check_options(cfg: Config, options: dict) -> None:
         place = cfg._cfg_dict
         for depth, part in enumerate(parts):
             where = '.'.join(parts[:depth]) or 'the config'
+            place = {} if place is None else place
             if not isinstance(place, dict | list | tuple):
                 raise ValueError(f'--cfg-options {option}: {where} is {place!r}, without parts')
             known = list(place) if isinstance(place, dict) else [str(i) for i in range(len(place))]

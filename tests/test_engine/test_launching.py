@@ -16,6 +16,7 @@ from aekt_mm.engine.launching import (
     check_files,
     check_options,
     load_config,
+    override,
     resume_point,
 )
 
@@ -74,6 +75,27 @@ def test_misspelt_options_are_refused(option, message):
     with pytest.raises(ValueError) as error:
         check_options(Config.fromfile(AEKT), {option: 1})
     assert str(error.value) == f'--cfg-options {option}: {message}'
+
+
+def test_a_part_that_is_none_is_filled_by_its_parts():
+    cfg = Config(dict(model=dict(connector=None, losses=[dict(alpha=None)])))
+    override(
+        cfg,
+        {
+            'model.connector.type': 'TaskSerializationFC',
+            'model.connector.order': 'classify_then_distill',
+            'model.losses.0.alpha': 4.0,
+        },
+    )
+    assert cfg.model.connector == dict(type='TaskSerializationFC', order='classify_then_distill')
+    assert cfg.model.losses == [dict(alpha=4.0)]
+
+
+@pytest.mark.parametrize('before', [dict(type='RatioWeighted', max_weight=2.0), None, 'a word'])
+def test_a_mapping_takes_the_place_of_what_is_there(before):
+    cfg = Config(dict(model=dict(explicit=before)))
+    override(cfg, {'model.explicit': dict(type='TargetKL'), 'model.other': dict(type='New')})
+    assert cfg.to_dict() == dict(model=dict(explicit=dict(type='TargetKL'), other=dict(type='New')))
 
 
 def test_a_missing_config():

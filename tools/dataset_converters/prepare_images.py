@@ -18,7 +18,7 @@ from mmengine.registry import init_default_scope
 from rich.filesize import decimal
 
 from aekt_mm.engine.image_preparing import prepare_images, verify_images
-from aekt_mm.engine.launching import check_files, check_options
+from aekt_mm.engine.launching import check_files, override
 from aekt_mm.engine.prepared_sets import image_sets
 from aekt_mm.registry import DATASETS, build
 
@@ -57,8 +57,7 @@ def run(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f'there is no config {args.config}')
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
-        check_options(cfg, args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
+        override(cfg, args.cfg_options)
     sets = image_sets(cfg)
     for name in args.sets or sets:
         if name not in sets:

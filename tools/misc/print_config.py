@@ -12,7 +12,7 @@ import sys
 import yaml
 
 from aekt_mm.engine.command_line import Options
-from aekt_mm.engine.launching import check_options
+from aekt_mm.engine.launching import override
 from aekt_mm.engine.recipes import load_recipe
 
 
@@ -33,10 +33,9 @@ def main() -> None:
     args = parser.parse_args()
     try:
         cfg = load_recipe(args.config)
-        check_options(cfg, args.cfg_options)
+        override(cfg, args.cfg_options)
     except (OSError, ValueError) as error:
         sys.exit(f'print_config: {error}')
-    cfg.merge_from_dict(args.cfg_options)
     if args.format == 'yaml':
         text = yaml.safe_dump(_plain(cfg.to_dict()), sort_keys=False, allow_unicode=True)
     else:
