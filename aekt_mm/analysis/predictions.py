@@ -1,17 +1,16 @@
 """What students and their teachers predict for the same images."""
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from mmengine.registry import init_default_scope
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from aekt_mm.engine.launching import check_files
-from aekt_mm.engine.predicting import student_logits, teacher_logits
-from aekt_mm.models.teachers import teacher_identity
+from aekt_mm.engine.predicting import logits_identity, student_logits, teacher_logits
 from aekt_mm.registry import DATASETS, SCOPE, build
 
 from .runs import Run
@@ -57,11 +56,13 @@ class Predictions:
         return replace(self, students=students, teachers=teachers)
 
 
-def predict(runs: Sequence[Run]) -> Predictions:
+def predict(runs: Sequence[Run], kept: Path | None = None) -> Predictions:
     """Run the students, and each teacher once, over the test images of the runs.
 
     Args:
         runs: With checkpoints.
+        kept: Where the teacher's logits are kept, see
+            :func:`~aekt_mm.engine.predicting.teacher_logits`.
 
     Raises:
         FileNotFoundError: If the images are not there.
@@ -92,14 +93,11 @@ def predict(runs: Sequence[Run]) -> Predictions:
         if teacher is None:
             continue
         cfg.model.teacher = teacher.get('online', teacher)  # of a cache, what it was made of
-        preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
-        identity = json.dumps(
-            [teacher_identity(cfg.model.teacher), preprocessor], sort_keys=True, default=str
-        )
+        identity = logits_identity(cfg)
         try:
             if identity not in known:
                 check_files(cfg)
-                known[identity] = teacher_logits(cfg)
+                known[identity] = teacher_logits(cfg, kept)
             teachers[run.name] = known[identity]
         except (OSError, ValueError) as error:
             notes.append(f'{run.name} is shown without its teacher: {error}.')

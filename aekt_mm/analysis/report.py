@@ -29,7 +29,7 @@ from .gradient_field import gradient_fields
 from .predictions import Predictions, predict
 from .runs import INCIDENTAL, Run, flatten, group_by_seed, read_environment, read_runs
 from .similarity import similarity
-from .study import MEASURES, Study, compare, read_results, shown_gain
+from .study import MEASURES, TEACHER_LOGITS, Study, compare, read_results, shown_gain
 
 #: How many arms the pictures show: more can not be told apart.
 PICTURED = 6
@@ -175,7 +175,7 @@ def report_study(study: Study, work_dir: Path) -> Report:
         arm: [replace(run, name=f'{arm}/{run.name}') for run in runs] for arm, runs in arms.items()
     }
     shown = list(arms)[:PICTURED]
-    predictions = _predicted([arms[arm][0] for arm in shown], report)
+    predictions = _predicted([arms[arm][0] for arm in shown], report, work_dir / TEACHER_LOGITS)
     _look(report, arms, predictions)
     return report
 
@@ -191,10 +191,10 @@ def _counted(seeds: Sequence[int]) -> str:
     return f'{arms} with ' + (f'{seeds[0]} seeds each' if same else f'up to {max(seeds)} seeds')
 
 
-def _predicted(runs: Sequence[Run], report: Report) -> Predictions | None:
+def _predicted(runs: Sequence[Run], report: Report, kept: Path | None = None) -> Predictions | None:
     """Return what runs predict, or None, with the reason in the report."""
     try:
-        return predict(runs)
+        return predict(runs, kept)
     except (FileNotFoundError, ImportError) as error:
         report.notes.append(f'Without test images nothing is measured anew: {error}.')
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 import copy
 import ctypes
-import json
 import logging
 import os
 import signal
@@ -27,10 +26,8 @@ from aekt_mm.engine.predicting import student_logits, teacher_logits
 from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.evaluation import measure
-from aekt_mm.files import replace_file
-from aekt_mm.models.teachers import teacher_identity
 
-from .study import MEASURES, Study, Trial, add_result, missing
+from .study import MEASURES, TEACHER_LOGITS, Study, Trial, add_result, missing
 
 VIEW_SEED = 0  # where trials of all seeds share a teacher's cache
 
@@ -144,18 +141,9 @@ def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
         form = cached.get('format', 'float32')
         cache_teacher(online, Path(cached['folder']), cached['views'], form, k=10)
     # what agreement is measured with, once for all trials
-    measured_on = study.hold_out if study.measured_on == 'held-out' else None
-    identity = json.dumps([teacher_identity(cfg.model.teacher), measured_on], sort_keys=True)
-    path = work_dir / 'teacher_logits.npz'
-    if not path.is_file() or np.load(path)['identity'] != identity:
-        found = dict(logits=teacher_logits(cfg).numpy(), identity=identity)
-        replace_file(path, lambda partial: _save(partial, found))
+    path = work_dir / TEACHER_LOGITS
+    teacher_logits(cfg, kept=path)
     return path
-
-
-def _save(path: Path, arrays: dict[str, Any]) -> None:
-    with path.open('wb') as file:
-        np.savez(file, **arrays)
 
 
 def _python_path() -> str:

@@ -54,6 +54,9 @@ KEYS = (
 )
 ARM_KEYS = ('recipe', 'options', 'grid', 'search', 'samples')
 
+#: In a study's work directory: of the teacher, for the images that its trials are measured on.
+TEACHER_LOGITS = 'teacher_logits.npz'
+
 #: What a trial measures, in the order of the columns, with heading and digits in a table.
 MEASURES = {
     'top1': ('top-1, %', 2),

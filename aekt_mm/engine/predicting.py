@@ -1,8 +1,10 @@
 """The logits of a recipe's student and of its teacher for a whole data set, on a GPU if any."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
@@ -10,6 +12,8 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from aekt_mm.files import replace_file
+from aekt_mm.models.teachers import teacher_identity
 from aekt_mm.models.weights import load_weights
 from aekt_mm.registry import MODELS, SCOPE, build
 from aekt_mm.structures import batch_target
@@ -40,15 +44,38 @@ def student_logits(cfg: Config, checkpoint: str | Path) -> tuple[Tensor, Tensor]
 
 
 @torch.no_grad()
-def teacher_logits(cfg: Config) -> Tensor:
+def teacher_logits(cfg: Config, kept: Path | None = None) -> Tensor:
     """Run the teacher over the test set of a distillation recipe, as its student sees it.
 
     Args:
         cfg: Of a recipe whose teacher is an ``OnlineTeacher``.
+        kept: An npz file, written unless it has the ``logits`` of this teacher for these images.
 
     Returns:
         Logits (N, C) float32.
     """
+    if kept is None:
+        return _teacher_logits(cfg)
+    identity = logits_identity(cfg)
+    if not kept.is_file() or np.load(kept)['identity'] != identity:
+        logits = _teacher_logits(cfg).numpy()
+        replace_file(kept, lambda partial: _save(partial, logits=logits, identity=identity))
+    return torch.from_numpy(np.load(kept)['logits'])
+
+
+def logits_identity(cfg: Config) -> str:
+    """Return what the logits of a recipe's teacher for its test set depend on."""
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    parts = teacher_identity(cfg.model.teacher), preprocessor, cfg.test_dataloader.dataset
+    return json.dumps(parts, sort_keys=True, default=str)
+
+
+def _save(path: Path, **arrays) -> None:
+    with path.open('wb') as file:
+        np.savez(file, **arrays)
+
+
+def _teacher_logits(cfg: Config) -> Tensor:
     model = _model(cfg, teacher=cfg.model.teacher)
     loader = Runner.build_dataloader(cfg.test_dataloader)
     if hasattr(model.teacher, 'attach'):

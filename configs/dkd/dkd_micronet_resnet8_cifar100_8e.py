@@ -6,4 +6,4 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(losses=dict(dkd=dict(temperature=1.0, beta=_base_.beta)), **_base_.pair)
+model = dict(losses=dict(dkd=dict(temperature=0.25, beta=_base_.beta)), **_base_.pair)

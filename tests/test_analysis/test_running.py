@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -11,7 +12,7 @@ from mmengine.config import Config
 
 from aekt_mm.analysis.running import trial_config
 from aekt_mm.analysis.study import Trial, missing, read_results, read_study
-from aekt_mm.engine.predicting import student_logits, teacher_logits
+from aekt_mm.engine.predicting import logits_identity, student_logits, teacher_logits
 from aekt_mm.evaluation import measure
 
 pytest.importorskip('sklearn')
@@ -113,6 +114,9 @@ def test_a_study_from_its_file_to_its_table(study, tmp_path, run):
     logits, labels = student_logits(cfg, folder / 'epoch_1.pth')
     assert len(labels) == 269
     cfg.model.teacher = cfg.model.teacher.online
+    # the teacher has been over these images once, for the trials and for the report
+    kept = np.load(work_dir / 'teacher_logits.npz')
+    assert kept['identity'] == logits_identity(cfg)
     found = measure(logits, labels, teacher_logits(cfg))
     for name, value in found.items():
         assert results.loc['aekt', name] == pytest.approx(value, rel=1e-4), name

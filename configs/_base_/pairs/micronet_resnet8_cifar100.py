@@ -7,6 +7,6 @@ pair = dict(
         type='OnlineTeacher', model=_base_.micronet, checkpoint='checkpoints/cifar100_micronet.pth'
     ),
 )
-beta = 2.0  # as for resnet20 -> resnet8
-# its logits are a fifth as large as resnet20's: at temperature 4 they say next to nothing, so that recipes
-# have 1 (docs/en/results.md)
+# its logits beside the largest are an eighth of resnet20's: at temperature 4 they say next to nothing, so
+# that recipes have less (docs/en/results.md)
+beta = 8.0
