@@ -54,7 +54,7 @@ KEYS = (
 )
 ARM_KEYS = ('recipe', 'options', 'grid', 'search', 'samples')
 
-#: In a study's work directory: of the teacher, for the images that its trials are measured on.
+#: A study's file of the teacher's logits for the images that its trials are measured on.
 TEACHER_LOGITS = 'teacher_logits.npz'
 
 #: What a trial measures, in the order of the columns, with heading and digits in a table.
