@@ -27,6 +27,7 @@ from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.evaluation import measure
 
+from .runs import flatten
 from .study import MEASURES, TEACHER_LOGITS, Study, Trial, add_result, missing
 
 VIEW_SEED = 0  # where trials of all seeds share a teacher's cache
@@ -47,8 +48,8 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
         The names of the trials that failed.
 
     Raises:
-        ValueError: If an option of the study is not in a recipe, or the folder of the cached
-            teacher has another's logits.
+        ValueError: If an option of the study is not in a recipe, a trial's folder has a run of
+            other settings, or the folder of the cached teacher has another's logits.
     """
     work_dir = work_dir.resolve()
     trials = missing(study)
@@ -56,10 +57,12 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     print(f'{study.path}: {len(trials)} of {total} trials to run', flush=True)
     if not trials:
         return []
-    for trial in trials:
-        config = work_dir / trial.name / 'trial.py'
-        config.parent.mkdir(parents=True, exist_ok=True)
-        trial_config(study, trial).dump(config)
+    configs = {work_dir / trial.name: trial_config(study, trial) for trial in trials}
+    for folder, cfg in configs.items():
+        check_begun(folder, cfg)
+    for folder, cfg in configs.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        cfg.dump(folder.with_suffix('.py'))  # beside it, since a run writes its own
     teacher = _prepare_teacher(study, work_dir)
 
     report = _Report(study, trials)
@@ -126,6 +129,31 @@ def trial_config(study: Study, trial: Trial) -> Config:
     return cfg
 
 
+def check_begun(folder: Path, cfg: Config) -> None:
+    """Refuse to go on with a run of other settings, whose student would count as one of these.
+
+    Args:
+        folder: Of a trial, which need not be there.
+        cfg: Of the trial as it is to be. On what it is measured may be another.
+
+    Raises:
+        ValueError: If the folder has a checkpoint of another config; the message names the
+            first setting that differs.
+    """
+    if not (folder / 'last_checkpoint').is_file():
+        return
+    config, hint = folder.with_suffix('.py'), 'remove the folder, or set another --work-dir'
+    if not config.is_file():
+        raise ValueError(f"{folder} has a run that is not this study's: {hint}")
+    begun, wanted = (flatten(c.to_dict()) for c in (Config.fromfile(config), cfg))
+    for name in sorted(begun.keys() | wanted.keys()):
+        there, asked = begun.get(name), wanted.get(name)
+        if there != asked and not name.startswith(('val_', 'test_')):
+            raise ValueError(
+                f'{folder} has a run with {name} {there!r}, but the study has {asked!r}: {hint}'
+            )
+
+
 def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
     """Cache the teacher where the study asks for it; return the file of its validation logits."""
     configs = [trial_config(study, trial) for trial in study.trials]
@@ -154,7 +182,7 @@ def _python_path() -> str:
 def _run(config: dict[str, Any], tools: Path, threads: int, teacher: Path | None) -> None:
     """Train one trial in a process of its own and measure the student of its last epoch."""
     folder = Path(config['trial']['folder'])
-    command = [sys.executable, tools / 'train.py', folder / 'trial.py']
+    command = [sys.executable, tools / 'train.py', folder.with_suffix('.py')]
     # the student of the last epoch is measured here
     command += ['--work-dir', folder, '--resume', '--no-validate']
     environment = {**os.environ, 'PYTHONPATH': _python_path(), 'OMP_NUM_THREADS': str(threads)}
@@ -174,7 +202,7 @@ def _run(config: dict[str, Any], tools: Path, threads: int, teacher: Path | None
     seconds = time.monotonic() - started if fresh else float('nan')
 
     torch.set_num_threads(threads)
-    cfg = Config.fromfile(folder / 'trial.py')
+    cfg = Config.fromfile(folder.with_suffix('.py'))
     logits, labels = student_logits(cfg, noted_checkpoint(folder))
     beside = None if teacher is None else torch.from_numpy(np.load(teacher)['logits'])
     found = measure(logits, labels, beside)

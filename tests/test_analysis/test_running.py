@@ -10,7 +10,7 @@ import torch
 import yaml
 from mmengine.config import Config
 
-from aekt_mm.analysis.running import trial_config
+from aekt_mm.analysis.running import check_begun, trial_config
 from aekt_mm.analysis.study import Trial, missing, read_results, read_study
 from aekt_mm.engine.predicting import logits_identity, student_logits, teacher_logits
 from aekt_mm.evaluation import measure
@@ -69,6 +69,26 @@ def test_students_of_a_part_of_the_training_set_may_be_measured_on_the_test_set(
     assert cfg.test_dataloader.dataset.split == 'test'
 
 
+def test_a_run_of_other_settings_is_not_gone_on_with(study, tmp_path):
+    trial = study.trials[0]
+    cfg, folder = trial_config(study, trial), tmp_path / 'seed_3'
+    check_begun(folder, cfg)
+    folder.mkdir()
+    cfg.dump(tmp_path / 'seed_3.py')
+    other = replace(trial, options={**trial.options, 'model.losses.aekt.beta': 7.0})
+    check_begun(folder, trial_config(study, other))  # nothing has been trained
+    (folder / 'last_checkpoint').touch()
+    check_begun(folder, cfg)
+    check_begun(folder, trial_config(replace(study, measured_on='test'), trial))
+    with pytest.raises(
+        ValueError, match=r'seed_3 has a run with model\.losses\.aekt\.beta 0\.5, but the'
+    ):
+        check_begun(folder, trial_config(study, other))
+    (tmp_path / 'seed_3.py').unlink()
+    with pytest.raises(ValueError, match="seed_3 has a run that is not this study's: remove"):
+        check_begun(folder, cfg)
+
+
 def test_recipes_may_be_named(study):
     cfg = trial_config(study, Trial('named', 0, 'nkd_resnet20_resnet8_cifar100_8e', {}))
     assert cfg.model.losses.nkd.type == 'NKDLoss'
@@ -110,7 +130,7 @@ def test_a_study_from_its_file_to_its_table(study, tmp_path, run):
     # what is kept are the measures of the last epoch's student on the held-out part
     trial = next(trial for trial in study.trials if trial.arm == 'aekt')
     folder = work_dir / trial.name
-    cfg = Config.fromfile(folder / 'trial.py')
+    cfg = Config.fromfile(folder.with_suffix('.py'))
     logits, labels = student_logits(cfg, folder / 'epoch_1.pth')
     assert len(labels) == 269
     cfg.model.teacher = cfg.model.teacher.online
