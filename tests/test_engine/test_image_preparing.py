@@ -13,6 +13,7 @@ import pytest
 from mmengine import fileio
 from PIL import Image
 
+from aekt_mm.datasets.jpeg_tiles import read_header
 from aekt_mm.datasets.prepared_images import PreparedIndex
 from aekt_mm.engine import image_preparing
 from aekt_mm.engine.image_preparing import prepare_image, prepare_images, verify_images
@@ -64,6 +65,16 @@ def test_shrinks_to_the_short_side():
         assert kinds == ['re-encoded']
         reference = cv2.resize(original, expected[::-1], interpolation=cv2.INTER_AREA)
         assert np.abs(decoded(data).astype(float) - reference).mean() < 6
+
+
+@pytest.mark.parametrize('width, tile', [(330, (16, 16)), (345, (16, 32))])
+def test_jpegs_have_tiles_that_cost_little(width, tile):
+    original = Image.fromarray(photo(height=256, width=width))
+    data, _ = prepare_image(encoded(original, 'PNG'), 256, 90)
+    assert read_header(data).tile == tile
+    plain = encoded(original, quality=90, subsampling='4:2:0', optimize=True)
+    assert np.array_equal(decoded(data), decoded(plain))
+    assert len(data) < len(plain) * 1.2  # of smooth noise; of photographs 1.02
 
 
 def test_small_jpegs_and_all_bytes_are_kept_on_demand():

@@ -1,0 +1,143 @@
+"""Cutting a JPEG to the tiles that a crop needs, without decoding it.
+
+Restart markers split the coded pixels of a JPEG into segments that can be decoded each by itself
+(ITU-T T.81, B.2.4.4 and E.2.4). Where they split every row of blocks alike, the segments are a grid
+of tiles. Those of some of its rows and columns, with their markers numbered anew and under a header
+of their size, are again a JPEG, which any decoder reads.
+"""
+
+import io
+from struct import pack, unpack_from
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image
+
+#: Top, left, height and width in pixels.
+Box = tuple[int, int, int, int]
+
+#: Of all tiles at most, for a cut to save more than it costs.
+WORTHWHILE = 0.8
+
+# markers
+BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2  # frames of Huffman codes
+RESTART, END_OF_IMAGE, START_OF_SCAN, RESTART_INTERVAL, EXIF = 0xD0, 0xD9, 0xDA, 0xDD, 0xE1
+
+
+class JpegHeader(NamedTuple):
+    """What is to be known of an upright JPEG of grey or RGB pixels before it is decoded.
+
+    Attributes:
+        height: In pixels.
+        width: In pixels.
+        tile: Height and width of its tiles in pixels. None: it has none.
+        frame: Where the segment begins that says its size.
+        pixels: Where the coded pixels begin.
+    """
+
+    height: int
+    width: int
+    tile: tuple[int, int] | None
+    frame: int
+    pixels: int
+
+
+def read_header(data: bytes) -> JpegHeader | None:
+    """Walk over a JPEG's segments to its pixels.
+
+    None for everything that wants more than decoding: other formats, CMYK, rotated images, and
+    where segments do not follow on each other as they should.
+    """
+    place, frame, interval = 2, None, 0
+    if not data.startswith(b'\xff\xd8'):
+        return None
+    while place + 4 < len(data):
+        begin, marker, length = unpack_from('>BBH', data, place)
+        content, after = place + 4, place + 2 + length
+        if begin != 0xFF or after + 2 > len(data):
+            return None
+        if marker == START_OF_SCAN:
+            return _header(data, frame, interval, content, after)
+        if marker in (BASELINE, EXTENDED, PROGRESSIVE):
+            frame = place
+        elif marker == RESTART_INTERVAL:
+            (interval,) = unpack_from('>H', data, content)
+        elif marker == EXIF and data.startswith(b'Exif\0\0', content) and _is_rotated(data):
+            return None
+        place = after
+    return None
+
+
+def _is_rotated(data: bytes) -> bool:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+
+
+def _header(
+    data: bytes, frame: int | None, interval: int, scan: int, pixels: int
+) -> JpegHeader | None:
+    if frame is None:
+        return None
+    length, bits, height, width, components = unpack_from('>HBHHB', data, frame + 2)
+    if bits != 8 or components not in (1, 3) or length != 8 + 3 * components:
+        return None
+    tile = None
+    if interval and data[frame + 1] != PROGRESSIVE and data[scan] == components:
+        sampling = data[frame + 11 : frame + 2 + length : 3]
+        # blocks of several components are interleaved, those of a single one are not
+        down = 8 * max(s & 15 for s in sampling) if components > 1 else 8
+        across = 8 * max(s >> 4 for s in sampling) if components > 1 else 8
+        if -(-width // across) % interval == 0:
+            tile = down, across * interval
+    return JpegHeader(height, width, tile, frame, pixels)
+
+
+def cut(data: bytes, header: JpegHeader, box: Box) -> tuple[bytes | bytearray, int, int]:
+    """Cut a JPEG to the tiles around a box.
+
+    The pixels within the box are then those of the whole image, bit for bit: the tiles go a pixel
+    beyond it, which is as far as a decoder looks that smooths colours between their samples.
+
+    Args:
+        data: The JPEG.
+        header: Its header.
+        box: Within the image.
+
+    Returns:
+        A JPEG, and where its top and its left lie in the image. It is the whole image if there are
+        no tiles, or not as many as the header has us expect.
+    """
+    if header.tile is None:
+        return data, 0, 0
+    (down, across), (top, left, height, width) = header.tile, box
+    rows, columns = -(-header.height // down), -(-header.width // across)
+    first_row, last_row = max(top - 1, 0) // down, min((top + height) // down + 1, rows)
+    first_column, last_column = (
+        max(left - 1, 0) // across,
+        min((left + width) // across + 1, columns),
+    )
+    tall, wide = last_row - first_row, last_column - first_column
+    if tall * wide > WORTHWHILE * rows * columns:
+        return data, 0, 0
+    content = np.frombuffer(data, np.uint8)
+    markers = np.flatnonzero(content[header.pixels : -1] == 0xFF) + header.pixels
+    markers = markers[content[markers + 1] != 0]  # else it is a coded 255
+    if len(markers) != rows * columns or content[-1] != END_OF_IMAGE:
+        return data, 0, 0
+
+    edges = np.empty(rows * columns + 1, np.int64)
+    edges[0], edges[1:] = header.pixels, markers + 2
+    starts, ends = (
+        each.reshape(rows, columns)[first_row:last_row, first_column:last_column]
+        for each in (edges[:-1], edges[1:])
+    )
+    top, left = first_row * down, first_column * across
+    size = min(tall * down, header.height - top), min(wide * across, header.width - left)
+    head = bytearray(data[: header.pixels])
+    head[header.frame + 5 : header.frame + 9] = pack('>HH', *size)
+    runs = zip(starts[:, 0].tolist(), ends[:, -1].tolist())
+    part = bytearray().join([head, *(data[start:end] for start, end in runs)])
+    numbered = header.pixels - 1 + (ends - starts).cumsum()
+    np.frombuffer(part, np.uint8)[numbered] = RESTART | np.arange(len(numbered)) & 7
+    part[-1] = END_OF_IMAGE
+    return part, top, left
