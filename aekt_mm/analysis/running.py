@@ -69,6 +69,8 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     os.environ['RAY_CHDIR_TO_TRIAL_DIR'] = '0'
     os.environ['TUNE_DISABLE_AUTO_CALLBACK_LOGGERS'] = '1'
     os.environ['RAY_AIR_NEW_OUTPUT'] = '0'  # which has no way to be quiet
+    # a trial is a run like any other: at Ray's 15 it stands still beside them
+    os.environ.setdefault('RAY_worker_niceness', '0')
     logging.getLogger(tune_controller.__name__).addFilter(_is_no_failed_trial)
     ray.init(
         address=os.environ.get('RAY_ADDRESS', 'local'),

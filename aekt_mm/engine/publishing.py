@@ -29,7 +29,7 @@ from aekt_mm.models.classifiers import (
     trial_images,
 )
 from aekt_mm.models.distillers import LogitDistiller
-from aekt_mm.models.weights import load_own_weights
+from aekt_mm.models.weights import TRAINING_PARTS, load_own_weights
 from aekt_mm.registry import MODELS, SCOPE, build
 
 from .model_card import model_card
@@ -108,7 +108,7 @@ def publish_student(
 
     if 'teacher' in cfg.model:
         cfg.model.teacher = None  # predicts without it, and without what only training needs
-        state = {k: v for k, v in state.items() if k.split('.')[0] not in ('losses', 'features')}
+        state = {k: v for k, v in state.items() if k.split('.')[0] not in TRAINING_PARTS}
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     if isinstance(cfg.model.get('student'), str):
         cfg.model.student = read_classifier(cfg.model.student)

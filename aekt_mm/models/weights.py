@@ -12,6 +12,8 @@ from .checkpoints import load_restricted
 #: Where the field's frameworks keep the weights (MMEngine; mdistiller and RepDistiller; others).
 STATE_KEYS = ('state_dict', 'model', 'model_state_dict')
 
+#: Parts of a distiller that its losses learn with.
+TRAINING_PARTS = ('losses', 'features')
 
 #: What the peers call the last linear layer, longer names first.
 CLASSIFIERS = ('fc.', '_fc.', 'linear.', 'classifier.0.', 'classifier.')
@@ -42,7 +44,8 @@ def load_weights(model: nn.Module, source: str) -> None:
     """Load all weights of a network from a checkpoint, never running code from it.
 
     The layouts of MMEngine and mmpretrain, torchvision, and mdistiller and RepDistiller are
-    recognised. The network is untouched unless everything fits.
+    recognised. The network is untouched unless everything fits. A distiller without a teacher only
+    predicts: what its losses learned to compare features with is left out.
 
     Args:
         model: The network, changed in place.
@@ -62,6 +65,9 @@ def load_weights(model: nn.Module, source: str) -> None:
             f'{source} is the checkpoint of a distillation run, with a student and perhaps a '
             'connector in it: tools/publish_student.py makes a classifier of it'
         )
+    if _distilled(wanted):
+        unused = [part for part in TRAINING_PARTS if getattr(model, part, None) is None]
+        state = {k: v for k, v in state.items() if k.split('.')[0] not in unused}
     candidates = [{rename(k): v for k, v in state.items()} for rename in LAYOUTS]
     fitting = min(candidates, key=lambda found: _distance(wanted, found))
     differences = misfits(wanted, fitting)
