@@ -104,40 +104,54 @@ def cut(data: bytes, header: JpegHeader, box: Box) -> tuple[bytes | bytearray, i
         box: Within the image.
 
     Returns:
-        A JPEG, and where its top and its left lie in the image. It is the whole image if there are
-        no tiles, or not as many as the header has us expect.
+        A JPEG, and where its top and its left lie in the image. It is the whole image if most of
+        its tiles are needed, if it has none, or not as many as its header has us expect.
     """
+    whole = data, 0, 0
     if header.tile is None:
-        return data, 0, 0
+        return whole
     (down, across), (top, left, height, width) = header.tile, box
     rows, columns = -(-header.height // down), -(-header.width // across)
-    first_row, last_row = max(top - 1, 0) // down, min((top + height) // down + 1, rows)
-    first_column, last_column = (
+    first_row, row_end = max(top - 1, 0) // down, min((top + height) // down + 1, rows)
+    first_column, column_end = (
         max(left - 1, 0) // across,
         min((left + width) // across + 1, columns),
     )
-    tall, wide = last_row - first_row, last_column - first_column
+    tall, wide = row_end - first_row, column_end - first_column
     if tall * wide > WORTHWHILE * rows * columns:
-        return data, 0, 0
-    content = np.frombuffer(data, np.uint8)
-    markers = np.flatnonzero(content[header.pixels : -1] == 0xFF) + header.pixels
-    markers = markers[content[markers + 1] != 0]  # else it is a coded 255
-    if len(markers) != rows * columns or content[-1] != END_OF_IMAGE:
-        return data, 0, 0
-
-    edges = np.empty(rows * columns + 1, np.int64)
-    edges[0], edges[1:] = header.pixels, markers + 2
+        return whole
+    edges = _tile_edges(data, header.pixels)
+    if len(edges) != rows * columns + 1:
+        return whole
     starts, ends = (
-        each.reshape(rows, columns)[first_row:last_row, first_column:last_column]
+        each.reshape(rows, columns)[first_row:row_end, first_column:column_end]
         for each in (edges[:-1], edges[1:])
     )
     top, left = first_row * down, first_column * across
-    size = min(tall * down, header.height - top), min(wide * across, header.width - left)
     head = bytearray(data[: header.pixels])
-    head[header.frame + 5 : header.frame + 9] = pack('>HH', *size)
+    head[header.frame + 5 : header.frame + 9] = pack(
+        '>HH', min(tall * down, header.height - top), min(wide * across, header.width - left)
+    )
+    return _joined(data, head, starts, ends), top, left
+
+
+def _tile_edges(data: bytes, pixels: int) -> np.ndarray:
+    """Return where tiles begin and, each behind its marker, end."""
+    content = np.frombuffer(data, np.uint8)
+    if content[-1] != END_OF_IMAGE:
+        return np.empty(0, np.int64)
+    markers = np.flatnonzero(content[pixels:-1] == 0xFF) + pixels
+    markers = markers[content[markers + 1] != 0]  # else it is a coded 255
+    edges = np.empty(len(markers) + 1, np.int64)
+    edges[0], edges[1:] = pixels, markers + 2
+    return edges
+
+
+def _joined(data: bytes, head: bytearray, starts: np.ndarray, ends: np.ndarray) -> bytearray:
+    """Put tiles behind a header, with their markers counted from 0 to 7 as they now follow."""
     runs = zip(starts[:, 0].tolist(), ends[:, -1].tolist())
-    part = bytearray().join([head, *(data[start:end] for start, end in runs)])
-    numbered = header.pixels - 1 + (ends - starts).cumsum()
-    np.frombuffer(part, np.uint8)[numbered] = RESTART | np.arange(len(numbered)) & 7
-    part[-1] = END_OF_IMAGE
-    return part, top, left
+    jpeg = bytearray().join([head, *(data[start:end] for start, end in runs)])
+    last_bytes = len(head) - 1 + (ends - starts).cumsum()
+    np.frombuffer(jpeg, np.uint8)[last_bytes] = RESTART | np.arange(len(last_bytes)) & 7
+    jpeg[-1] = END_OF_IMAGE
+    return jpeg
