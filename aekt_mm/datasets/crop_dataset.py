@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 from mmengine import fileio
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from aekt_mm.registry import DATASETS
 from aekt_mm.structures import BatchSample, ViewKey, draw, one_view, view_keys
@@ -106,7 +106,7 @@ class CropDataset(ViewDataset):
         seed, view, index = one_view(keys)
         # not from the samples' own keys, whose numbers flip and jitter the images on the device
         draws = draw(view_keys(seed, view, -1 - index), 4 * ATTEMPTS)
-        crops = torch.empty(len(keys), *self.scale, 3, dtype=torch.uint8)
+        crops = _batch_memory(len(keys), *self.scale, 3)
         labels = [
             self._read(sample, partial(self._load, draws=drawn, crop=crop))
             for sample, drawn, crop in zip(index.tolist(), draws.T.tolist(), crops.numpy())
@@ -130,6 +130,18 @@ class CropDataset(ViewDataset):
         )
         decode_crop(data, choose, crop, self.interpolation)
         return int(info['gt_label'])
+
+
+def _batch_memory(*shape: int) -> torch.Tensor:
+    """Return a batch of bytes that are still to be written.
+
+    In a loader's worker they are shared with the training process at once, as those of torch's
+    ``default_collate`` are: handing the batch over copies nothing then.
+    """
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
 
 
 def random_crop(

@@ -22,6 +22,7 @@ from PIL import ExifTags, Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from aekt_mm.datasets.jpeg_tiles import with_table_of_tiles
 from aekt_mm.datasets.prepared_images import (
     ROWS,
     VERSION,
@@ -155,7 +156,7 @@ def prepare_image(data: bytes, short_side: int | None, quality: int) -> tuple[by
         optimize=True,
         restart_marker_blocks=1 + (columns % 2 == 0),
     )
-    return buffer.getvalue(), [*kinds, 're-encoded']
+    return with_table_of_tiles(buffer.getvalue()), [*kinds, 're-encoded']
 
 
 def verify_images(folder: str | Path) -> int:

@@ -119,6 +119,19 @@ def test_the_same_views_in_any_company(folder, tmp_path):
     assert not any(torch.equal(other, expected[0]) for other in others)
 
 
+def test_a_workers_batch_is_in_shared_memory_before_it_is_handed_over(folder):
+    dataset = crops(folder)
+    for workers in (0, 1):
+        loader = DataLoader(
+            dataset,
+            batch_size=12,
+            sampler=ViewSampler(dataset, seed=3),
+            num_workers=workers,
+            collate_fn=lambda batch: batch['inputs'].is_shared(),
+        )
+        assert list(loader) == [workers == 1]
+
+
 def test_prepared_images_are_the_same(folder, tmp_path):
     pytest.importorskip('pyarrow')
     prepare_images(CustomDataset(data_root=str(folder)), tmp_path, workers=0, images_per_file=5)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aekt_mm.datasets.decoding import decode_crop
+from aekt_mm.datasets.jpeg_tiles import with_table_of_tiles
 
 pytest.importorskip('simplejpeg')
 
@@ -60,6 +61,7 @@ def test_bit_for_bit_where_the_scale_is_full(tmp_path, interpolation, subsamplin
         subsampling=subsampling,
         restart_marker_blocks=restarts,
     )
+    Path(path).write_bytes(with_table_of_tiles(Path(path).read_bytes()))
     for box in BOXES:
         ours, theirs = both(path, box, interpolation=interpolation)
         assert np.array_equal(ours, theirs)

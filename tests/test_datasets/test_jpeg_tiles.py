@@ -9,19 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from aekt_mm.datasets.jpeg_tiles import WORTHWHILE, JpegHeader, cut, read_header
+from aekt_mm.datasets.jpeg_tiles import (
+    SIGNATURE,
+    WORTHWHILE,
+    JpegHeader,
+    cut,
+    read_header,
+    with_table_of_tiles,
+)
 
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
 
 
 def jpeg(height=90, width=150, mode='RGB', **options):
-    """Return a JPEG with sharp edges and grain, which tell blocks and places apart."""
+    """Return a JPEG with sharp edges and grain, which tell blocks and places apart, and a table."""
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     pixels[height // 3 :, : width // 2] //= 4
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(buffer, 'JPEG', **{'quality': 80, **options})
-    return buffer.getvalue()
+    return with_table_of_tiles(buffer.getvalue())
 
 
 def decoded(data):
@@ -94,13 +101,48 @@ def test_without_tiles_the_whole(options):
     assert cut(data, header, (0, 0, 5, 5)) == (data, 0, 0)
 
 
-def test_other_markers_than_the_header_promises():
+def without_table(data):
+    start, end = read_header(data).table
+    return data[: start - 4 - len(SIGNATURE)] + data[end:]
+
+
+def test_a_table_changes_nothing_else():
+    data = jpeg(restart_marker_blocks=1)
+    bare = without_table(data)
+    assert read_header(bare).table is None
+    assert with_table_of_tiles(bare) == data
+    assert np.array_equal(decoded(bare), decoded(data))
+    assert cut(bare, read_header(bare), (0, 0, 5, 5)) == (bare, 0, 0)
+
+
+def test_no_table_of_other_markers_than_the_header_promises():
+    data = without_table(jpeg(restart_marker_blocks=1))
+    marker = data.index(b'\xff\xd3', read_header(data).pixels)
+    for torn in (data[:-40], data + b'\0', data[:marker] + data[marker + 2 :]):
+        assert with_table_of_tiles(torn) is torn
+    assert with_table_of_tiles(b'no image') == b'no image'
+
+
+def test_no_table_of_more_tiles_than_a_segment_has_room_for():
+    side = 8 * 181  # 181 * 181 = 32,761
+    for width, has_room in ((side, True), (side + 1, False)):
+        header = read_header(jpeg(side, width, 'L', restart_marker_blocks=1))
+        assert header.tile == (8, 8) and (header.table is not None) == has_room
+
+
+def test_a_table_of_other_pixels_is_not_used():
     data = jpeg(restart_marker_blocks=1)
     header = read_header(data)
-    marker = data.index(b'\xff\xd3', header.pixels)
-    for torn in (data[:-40], data + b'\0', data[:marker] + data[marker + 2 :]):
+    for torn in (data[:-40], data + b'\0', data[: header.pixels] + data[header.pixels + 1 :]):
         assert read_header(torn) == header
         assert cut(torn, header, (0, 0, 5, 5)) == (torn, 0, 0)
+    start, end = header.table
+    begin = start - len(SIGNATURE)
+    for missing in (1, 2, end - start):
+        length = (2 + end - begin - missing).to_bytes(2, 'big')
+        shorter = data[: begin - 2] + length + data[begin : end - missing] + data[end:]
+        assert read_header(shorter).table == (start, end - missing)
+        assert cut(shorter, read_header(shorter), (0, 0, 5, 5)) == (shorter, 0, 0)
 
 
 @pytest.mark.parametrize('before', [b'', b'\xff\xe2\x00\x06\xff\xda\x00\x01', b'\xff\xff'])

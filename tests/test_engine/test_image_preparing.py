@@ -71,10 +71,11 @@ def test_shrinks_to_the_short_side():
 def test_jpegs_have_tiles_that_cost_little(width, tile):
     original = Image.fromarray(photo(height=256, width=width))
     data, _ = prepare_image(encoded(original, 'PNG'), 256, 90)
-    assert read_header(data).tile == tile
+    header = read_header(data)
+    assert header.tile == tile and header.table is not None
     plain = encoded(original, quality=90, subsampling='4:2:0', optimize=True)
     assert np.array_equal(decoded(data), decoded(plain))
-    assert len(data) < len(plain) * 1.2  # of smooth noise; of photographs 1.02
+    assert len(data) < len(plain) * 1.25  # of smooth noise; of photographs 1.04
 
 
 def test_small_jpegs_and_all_bytes_are_kept_on_demand():
