@@ -236,6 +236,7 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
         if 0 < len(absent) < len(TOGETHER):
             yield f'{" and ".join(absent)} must be set where the rest of {split}_* is'
     yield from _schedule(cfg)
+    yield from _single_rates(cfg)
     yield from _collating(cfg)
     yield from _precision(cfg)
     yield from _best(cfg)
@@ -478,6 +479,25 @@ def _schedule_error(schedule: dict, length: int) -> str | None:
     except Exception as error:
         return explain(error)
     return None
+
+
+def _single_rates(cfg: Config) -> Iterator[str]:
+    """Check that no schedule of one rate for all replaces the rates of single parameters."""
+    schedules = cfg.get('param_scheduler') or []
+    schedules = [schedules] if isinstance(schedules, dict) else schedules
+    if not any(isinstance(s, dict) and s.get('type') == 'OneCycleLR' for s in schedules):
+        return
+    single = cfg.optim_wrapper.get('paramwise_cfg') or {}
+    rates = {name: value for name, value in single.items() if name.endswith('lr_mult')}
+    for key, options in (single.get('custom_keys') or {}).items():
+        if 'lr_mult' in options:
+            rates[f'custom_keys.{key}.lr_mult'] = options['lr_mult']
+    for name, value in rates.items():
+        if value != 1:
+            yield (
+                f'optim_wrapper.paramwise_cfg.{name} is {value!r}, but OneCycleLR sets one rate '
+                'for all parameters: take another param_scheduler, such as CosineAnnealingLR'
+            )
 
 
 def _collating(cfg: Config) -> Iterator[str]:

@@ -178,6 +178,26 @@ def test_crops_come_in_whole_batches():
     check_config(cfg)
 
 
+def test_a_rate_of_its_own_that_the_schedule_would_replace():
+    cfg = Config.fromfile(ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py')
+    slow = dict(custom_keys={'connector': dict(lr_mult=0.1, decay_mult=0.0)})
+    cfg.optim_wrapper.paramwise_cfg = slow
+    with pytest.raises(ValueError) as refused:
+        check_config(cfg)
+    assert str(refused.value) == (
+        'optim_wrapper.paramwise_cfg.custom_keys.connector.lr_mult is 0.1, but OneCycleLR sets one '
+        'rate for all parameters: take another param_scheduler, such as CosineAnnealingLR'
+    )
+    cfg.optim_wrapper.paramwise_cfg = dict(bias_lr_mult=2.0)
+    with pytest.raises(ValueError, match='bias_lr_mult is 2'):
+        check_config(cfg)
+    cfg.optim_wrapper.paramwise_cfg = dict(custom_keys={'connector': dict(decay_mult=0.0)})
+    check_config(cfg)
+    cfg.optim_wrapper.paramwise_cfg = slow
+    cfg.param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True)
+    check_config(cfg)
+
+
 def test_the_schedule_follows_the_number_of_epochs(folder):
     arguments = dict(
         config=str(folder / 'short.py'),
