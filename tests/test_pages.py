@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope, init_default_scope
 
 from aekt_mm.analysis.study import read_study
 from aekt_mm.engine.config_check import check_config
-from aekt_mm.engine.launching import check_options
+from aekt_mm.engine.launching import override
 from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.models.teachers import OnlineTeacher
@@ -164,7 +164,7 @@ def test_a_config_is_read_and_built(page, name, folder, monkeypatch):
         for trial in read_study(folder / name).trials:
             arms.setdefault(trial.arm, trial)
         for trial in arms.values():
-            check_options(load_recipe(trial.recipe), trial.options)
+            override(load_recipe(trial.recipe), trial.options)
         return
     if "_base_ = 'mmpretrain::" in named(page)[name] and mmengine.__version__ == '0.10.7':
         pytest.importorskip('pkg_resources', reason='mmengine 0.10.7 needs setuptools<81')

@@ -163,19 +163,19 @@ def _lengthen(cfg: Config, before: int | None, options: dict) -> None:
 def override(cfg: Config, options: dict) -> None:
     """Set what a config has by dotted names, as ``--cfg-options`` and studies do.
 
-    A mapping takes the place of what is there, so that nothing of that outlives it. What is None is
-    filled by naming its parts: ``model.connector.type`` where a recipe has no connector.
+    One after the other, so that one may name a part of what another has put there. A mapping takes
+    the place of what is there, so that nothing of that outlives it. What is None is filled by
+    naming its parts: ``model.connector.type`` where a recipe has no connector.
 
     Args:
         cfg: Changed in place.
         options: The new values.
 
     Raises:
-        ValueError: If the config has no such option, see :func:`check_options`.
+        ValueError: If the config has no such option, see :func:`check_option`.
     """
-    check_options(cfg, options)
-    merged = dict(options)
     for option, value in options.items():
+        check_option(cfg, option)
         *parts, last = option.split('.')
         place = cfg._cfg_dict
         for part in parts:
@@ -183,12 +183,12 @@ def override(cfg: Config, options: dict) -> None:
                 place[part] = {}
             place = place[part] if isinstance(place, dict) else place[int(part)]
         if isinstance(value, dict) and isinstance(place, dict) and last in place:
-            merged[option] = {**value, '_delete_': True}
-    cfg.merge_from_dict(merged)
+            value = {**value, '_delete_': True}
+        cfg.merge_from_dict({option: value})
 
 
-def check_options(cfg: Config, options: dict) -> None:
-    """Refuse overrides of what the config does not have, which are misspelt.
+def check_option(cfg: Config, option: str) -> None:
+    """Refuse an override of what the config does not have, which is misspelt.
 
     Only the last part of an option's name may be new, since a component may have options that the
     config leaves at their defaults; the component then refuses what it does not know. An option
@@ -197,26 +197,25 @@ def check_options(cfg: Config, options: dict) -> None:
     Raises:
         ValueError: Naming the option and what comes closest to it.
     """
-    for option in options:
-        if option == 'launcher':
-            raise ValueError('--cfg-options launcher: set it with --launcher')
-        parts = option.split('.')
-        place = cfg._cfg_dict
-        for depth, part in enumerate(parts):
-            where = '.'.join(parts[:depth]) or 'the config'
-            place = {} if place is None else place
-            if not isinstance(place, dict | list | tuple):
-                raise ValueError(f'--cfg-options {option}: {where} is {place!r}, without parts')
-            known = list(place) if isinstance(place, dict) else [str(i) for i in range(len(place))]
-            if depth == 0:
-                known += RUNNER_OPTIONS
-            elif depth == len(parts) - 1 and isinstance(place, dict):
-                break  # may be new
-            if part not in known:
-                close = difflib.get_close_matches(part, known, n=1)
-                hint = f'did you mean {close[0]}?' if close else f'it has {", ".join(known)}'
-                raise ValueError(f'--cfg-options {option}: {where} has no {part!r}; {hint}')
-            place = place.get(part, {}) if isinstance(place, dict) else place[int(part)]
+    if option == 'launcher':
+        raise ValueError('--cfg-options launcher: set it with --launcher')
+    parts = option.split('.')
+    place = cfg._cfg_dict
+    for depth, part in enumerate(parts):
+        where = '.'.join(parts[:depth]) or 'the config'
+        place = {} if place is None else place
+        if not isinstance(place, dict | list | tuple):
+            raise ValueError(f'--cfg-options {option}: {where} is {place!r}, without parts')
+        known = list(place) if isinstance(place, dict) else [str(i) for i in range(len(place))]
+        if depth == 0:
+            known += RUNNER_OPTIONS
+        elif depth == len(parts) - 1 and isinstance(place, dict):
+            break  # may be new
+        if part not in known:
+            close = difflib.get_close_matches(part, known, n=1)
+            hint = f'did you mean {close[0]}?' if close else f'it has {", ".join(known)}'
+            raise ValueError(f'--cfg-options {option}: {where} has no {part!r}; {hint}')
+        place = place.get(part, {}) if isinstance(place, dict) else place[int(part)]
 
 
 def check_files(cfg: Config, *loaders: str) -> None:

@@ -14,7 +14,7 @@ from aekt_mm.engine.launching import (
     add_shared_arguments,
     build_runner,
     check_files,
-    check_options,
+    check_option,
     load_config,
     override,
     resume_point,
@@ -73,7 +73,7 @@ def test_options_override(option, place, value):
 )
 def test_misspelt_options_are_refused(option, message):
     with pytest.raises(ValueError) as error:
-        check_options(Config.fromfile(AEKT), {option: 1})
+        check_option(Config.fromfile(AEKT), option)
     assert str(error.value) == f'--cfg-options {option}: {message}'
 
 
@@ -96,6 +96,15 @@ def test_a_mapping_takes_the_place_of_what_is_there(before):
     cfg = Config(dict(model=dict(explicit=before)))
     override(cfg, {'model.explicit': dict(type='TargetKL'), 'model.other': dict(type='New')})
     assert cfg.to_dict() == dict(model=dict(explicit=dict(type='TargetKL'), other=dict(type='New')))
+
+
+def test_options_are_set_one_after_the_other():
+    cfg = Config(dict(model=dict(head=dict(type='LinearClsHead'))))
+    loss, weight = 'model.head.loss', 'model.head.loss.loss_weight'
+    with pytest.raises(ValueError, match="has no 'loss'"):
+        override(cfg, {weight: 5.0, loss: dict(type='CrossEntropyLoss')})
+    override(cfg, {loss: dict(type='CrossEntropyLoss'), weight: 5.0})
+    assert cfg.model.head.loss == dict(type='CrossEntropyLoss', loss_weight=5.0)
 
 
 def test_a_missing_config():
@@ -188,7 +197,7 @@ def test_a_runner_of_the_users_own(digits_recipe):
     'option', ['load_from', 'find_unused_parameters', 'compile.mode', 'sync_bn', 'experiment_name']
 )
 def test_what_the_runner_asks_for_may_be_new(option):
-    check_options(Config(dict(model={})), {option: 'x'})
+    check_option(Config(dict(model={})), option)
 
 
 def test_a_compiled_run_learns_the_same(digits_recipe):
