@@ -487,17 +487,18 @@ def _single_rates(cfg: Config) -> Iterator[str]:
     schedules = [schedules] if isinstance(schedules, dict) else schedules
     if not any(isinstance(s, dict) and s.get('type') == 'OneCycleLR' for s in schedules):
         return
-    single = cfg.optim_wrapper.get('paramwise_cfg') or {}
-    rates = {name: value for name, value in single.items() if name.endswith('lr_mult')}
-    for key, options in (single.get('custom_keys') or {}).items():
-        if 'lr_mult' in options:
-            rates[f'custom_keys.{key}.lr_mult'] = options['lr_mult']
-    for name, value in rates.items():
-        if value != 1:
-            yield (
-                f'optim_wrapper.paramwise_cfg.{name} is {value!r}, but OneCycleLR sets one rate '
-                'for all parameters: take another param_scheduler, such as CosineAnnealingLR'
-            )
+    parts = {'paramwise_cfg': cfg.optim_wrapper.get('paramwise_cfg')}
+    if isinstance(parts['paramwise_cfg'], dict):
+        keys = parts['paramwise_cfg'].get('custom_keys')
+        for key, part in keys.items() if isinstance(keys, dict) else ():
+            parts[f'paramwise_cfg.custom_keys.{key}'] = part
+    for place, part in parts.items():
+        for name, value in part.items() if isinstance(part, dict) else ():
+            if name.endswith('lr_mult') and value != 1:
+                yield (
+                    f'optim_wrapper.{place}.{name} is {value!r}, but OneCycleLR sets one rate '
+                    'for all parameters: take another param_scheduler, such as CosineAnnealingLR'
+                )
 
 
 def _collating(cfg: Config) -> Iterator[str]:

@@ -191,8 +191,9 @@ def test_a_rate_of_its_own_that_the_schedule_would_replace():
     cfg.optim_wrapper.paramwise_cfg = dict(bias_lr_mult=2.0)
     with pytest.raises(ValueError, match='bias_lr_mult is 2'):
         check_config(cfg)
-    cfg.optim_wrapper.paramwise_cfg = dict(custom_keys={'connector': dict(decay_mult=0.0)})
-    check_config(cfg)
+    for harmless in (dict(connector=dict(decay_mult=0.0)), dict(connector=0.1), 0.1, None):
+        cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=harmless)
+        check_config(cfg)
     cfg.optim_wrapper.paramwise_cfg = slow
     cfg.param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True)
     check_config(cfg)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.filesize import decimal
 from torch import Tensor
 
 from aekt_mm.files import replace_text, reserve_space
@@ -230,9 +231,9 @@ def _reserve(path: Path, size: int) -> None:
             raise
         free = shutil.disk_usage(path.parent).free
         raise OSError(
-            f'a teacher cache of {size / 2**20:,.0f} MiB does not fit into {path.parent}, where '
-            f'{free / 2**20:,.0f} MiB are free: take another folder, fewer views, or the format '
-            'float16 or topk'
+            f'a teacher cache of {decimal(size)} does not fit into {path.parent}, where '
+            f'{decimal(free)} are free: take another folder, fewer views, or the format float16 or '
+            'topk'
         ) from error
 
 

@@ -190,7 +190,7 @@ def test_a_cache_that_does_not_fit_is_refused_before_it_is_begun(tmp_path, monke
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(os, 'posix_fallocate', full)
-    with pytest.raises(OSError, match=r'of 0 MiB does not fit into .* MiB are free: take another'):
+    with pytest.raises(OSError, match=r'of 14\.4 kB does not fit into .*B are free: take another'):
         make(tmp_path)
     assert not list(tmp_path.iterdir())
 
