@@ -268,18 +268,26 @@ def test_learning_rate_follows_the_schedule(schedule):
     assert rates[-1] < lr / 10
 
 
-@pytest.mark.parametrize('dataset', ['imagenet', 'imagenet_deit', 'tinyimagenet', 'food101'])
-def test_pipelines_give_images_of_one_size(dataset, tmp_path):
+@pytest.mark.parametrize(
+    ('dataset', 'side'),
+    [
+        ('imagenet', 224),
+        ('imagenet_deit', 224),
+        ('tinyimagenet', 64),
+        ('tinyimagenet_32px', 32),
+        ('food101', 224),
+    ],
+)
+def test_pipelines_give_images_of_one_size(dataset, side, tmp_path):
     import mmcv
 
     image = np.random.RandomState(0).randint(0, 256, (80, 100, 3), dtype=np.uint8)
     mmcv.imwrite(image, str(tmp_path / 'image.jpg'))
     cfg = Config.fromfile(BASES / 'datasets' / f'{dataset}.py')
     init_default_scope('aekt_mm')
-    side = 64 if dataset == 'tinyimagenet' else 224
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         sample = dict(img_path=str(tmp_path / 'image.jpg'), gt_label=3)
-        if dataset == 'tinyimagenet':  # whose images have the size of training
+        if dataset.startswith('tinyimagenet'):  # whose images have the size of training
             mmcv.imwrite(image[:64, :64], sample['img_path'])
         for step in loader.dataset.get('dataset', loader.dataset).pipeline:
             sample = TRANSFORMS.build(step)(sample)
