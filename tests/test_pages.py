@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope, init_default_scope
 
-from aekt_mm.analysis.study import read_study
+from aekt_mm.analysis.study_file import read_study
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import override
 from aekt_mm.engine.recipes import load_recipe

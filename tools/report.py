@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from aekt_mm.analysis.report import report_runs, report_study, write_report
-from aekt_mm.analysis.study import read_study
+from aekt_mm.analysis.study_file import read_study
 from aekt_mm.engine.command_line import add_traceback_argument, mistakes_in_a_line
 
 

@@ -11,7 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from aekt_mm.analysis.study import markdown, read_results, read_study
+from aekt_mm.analysis.study import markdown, read_results
+from aekt_mm.analysis.study_file import read_study
 
 
 def parse_args() -> argparse.Namespace:

@@ -127,7 +127,7 @@ def trial_config(study: Study, trial: Trial) -> Config:
         cfg.train_dataloader.sampler.view_seed = VIEW_SEED
         # a method that looks at features has its teacher beside it: a cache has none
         if 'teacher' in cfg.model and not cfg.model.get('features'):
-            use_cached_teacher(cfg, study.cached_teacher['folder'])
+            use_cached_teacher(cfg, study.cached_teacher.folder)
     return cfg
 
 
@@ -168,8 +168,7 @@ def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
     if sharing:
         cached = study.cached_teacher
         online = copy.deepcopy(cfg)
-        form = cached.get('format', 'float32')
-        cache_teacher(online, Path(cached['folder']), cached['views'], form, k=10)
+        cache_teacher(online, Path(cached.folder), cached.views, cached.format, cached.k)
     # what agreement is measured with, once for all trials
     path = work_dir / TEACHER_LOGITS
     teacher_logits(cfg, kept=path)

@@ -1,58 +1,20 @@
 """Studies: which settings are better, with the uncertainty that a few seeds leave.
 
-A study is data, a YAML file::
-
-    hold_out: 0.2          # train without a fifth of the training set, and be measured on it
-    measured_on: test      # or on the test set, once, when all is chosen
-    baseline: dkd          # what the others are compared with
-    seeds: [0, 1, 2]
-    threads: 1             # of a trial, and how much of a GPU it has: 0.25 for four on one
-    gpus: 0
-    cached_teacher: {folder: work_dirs/teachers/resnet20, views: 8, format: float32}
-    options:               # of every trial, as in --cfg-options
-      train_cfg.max_epochs: 8
-    arms:
-      alone: {recipe: ../vanilla/vanilla_resnet8_cifar100_8e.py}
-      dkd: {recipe: ../dkd/dkd_resnet20_resnet8_cifar100_8e.py}
-      aekt:
-        recipe: ../aekt/aekt_resnet20_resnet8_cifar100_8e.py
-        options: {connector: null}
-        grid: {model.losses.aekt.alpha: [1.0, 2.0]}       # an arm for each combination
-      found:
-        recipe: ../aekt/aekt_resnet20_resnet8_cifar100_8e.py
-        search: {model.losses.aekt.beta: {loguniform: [1.0, 16.0]}}
-        samples: 8                                         # as many arms, drawn at random
-
-A trial is an arm with a seed. This file reads studies, keeps their results and compares them;
-``running.py`` runs the trials.
+A study compares arms, and a trial is an arm with a seed. This file keeps the results of trials and
+compares them; ``study_file.py`` reads studies, ``running.py`` runs the trials.
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from aekt_mm.files import replace_file
 
 from .intervals import paired_interval
-
-KEYS = (
-    'hold_out',
-    'measured_on',
-    'baseline',
-    'seeds',
-    'threads',
-    'gpus',
-    'cached_teacher',
-    'options',
-    'arms',
-)
-ARM_KEYS = ('recipe', 'options', 'grid', 'search', 'samples')
 
 #: A study's file of the teacher's logits for the images that its trials are measured on.
 TEACHER_LOGITS = 'teacher_logits.npz'
@@ -91,6 +53,23 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class CachedTeacher:
+    """The cache that the trials of a study share.
+
+    Attributes:
+        folder: Where it is, or is made.
+        views: How many of each image, as many as trials have epochs.
+        format: Of its logits, see ``tools/cache_teacher.py``.
+        k: How many non-target logits the format ``topk`` keeps.
+    """
+
+    folder: str
+    views: int
+    format: str = 'float32'
+    k: int = 50
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study's file says.
 
@@ -100,7 +79,7 @@ class Study:
         trials: All of them, seed by seed.
         hold_out: What share of the training set the trials are trained without.
         measured_on: ``'held-out'``, that share, or ``'test'``, the test set.
-        cached_teacher: ``folder``, ``views`` and ``format`` of a cache that all trials share.
+        cached_teacher: The cache that all trials share, if there is one.
         threads: How many a trial has; as many trials run at once as there are cores for.
         gpus: How much of a GPU a trial has, 0 for none.
     """
@@ -110,7 +89,7 @@ class Study:
     trials: tuple[Trial, ...]
     hold_out: float | None = None
     measured_on: str = 'test'
-    cached_teacher: dict[str, Any] | None = None
+    cached_teacher: CachedTeacher | None = None
     threads: int = 1
     gpus: float = 0
 
@@ -123,122 +102,6 @@ class Study:
     def arms(self) -> list[str]:
         """The names of its arms, in the order of the file."""
         return list(dict.fromkeys(trial.arm for trial in self.trials))
-
-
-def read_study(path: str | Path) -> Study:
-    """Read a study's file.
-
-    Raises:
-        FileNotFoundError: If the file or a recipe in it is not there.
-        ValueError: If it is no study; the message names the field.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no study {path}')
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is not YAML: {error}') from error
-    _check_keys(path, '', content, KEYS, needed=('baseline', 'seeds', 'arms'))
-    seeds, arms = content['seeds'], content['arms']
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
-        raise ValueError(f'{path}: seeds must be a list of whole numbers, but is {seeds!r}')
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f'{path}: seeds must differ, but are {seeds}')
-    if not isinstance(arms, dict) or not arms:
-        raise ValueError(f'{path}: arms must map names to recipes, but is {arms!r}')
-    found: dict[str, tuple[Path | str, dict]] = {}
-    for name, arm in arms.items():
-        _check_keys(path, f'arms.{name}', arm, ARM_KEYS, needed=('recipe',))
-        recipe = arm['recipe']
-        if Path(recipe).suffix:  # else it is a recipe's name
-            recipe = path.parent / recipe
-            if not recipe.is_file():
-                raise FileNotFoundError(f'{path}: arms.{name}.recipe: there is no {recipe}')
-        fixed = {**(content.get('options') or {}), **(arm.get('options') or {})}
-        for suffix, varied in _variants(path, name, arm):
-            found[f'{name}{suffix}'] = (recipe, {**fixed, **varied})
-    if content['baseline'] not in found:
-        raise ValueError(
-            f'{path}: baseline must be one of the arms, {", ".join(found)}, but is '
-            f'{content["baseline"]!r}'
-        )
-    held_out = content.get('hold_out')
-    measured_on = content.get('measured_on', 'test' if held_out is None else 'held-out')
-    if measured_on not in (('test',) if held_out is None else ('test', 'held-out')):
-        raise ValueError(
-            f'{path}: measured_on must be test, or with hold_out held-out, but is {measured_on!r}'
-        )
-    cached_teacher = content.get('cached_teacher')
-    if cached_teacher is not None:
-        place = 'cached_teacher'
-        _check_keys(path, place, cached_teacher, ('folder', 'views', 'format'), ('folder', 'views'))
-    trials = [
-        Trial(name, seed, recipe, options)
-        for seed in seeds
-        for name, (recipe, options) in found.items()
-    ]
-    return Study(
-        path,
-        content['baseline'],
-        tuple(trials),
-        held_out,
-        measured_on,
-        cached_teacher,
-        content.get('threads', 1),
-        content.get('gpus', 0),
-    )
-
-
-def _check_keys(
-    path: Path, place: str, content: Any, known: tuple[str, ...], needed: tuple[str, ...]
-) -> None:
-    of = f'{path}: {place}' if place else str(path)
-    if not isinstance(content, dict):
-        raise ValueError(f'{of} must have {", ".join(needed)}, but is {content!r}')
-    for key in content:
-        if key not in known:
-            raise ValueError(f'{of} has {key!r}, but knows only {", ".join(known)}')
-    for key in needed:
-        if key not in content:
-            raise ValueError(f'{of} must have {key!r}')
-
-
-def _variants(path: Path, name: str, arm: dict) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return the settings that an arm's grid and search stand for, with what each is called."""
-    grid, search = arm.get('grid') or {}, arm.get('search') or {}
-    for combination in itertools.product(*grid.values()):
-        chosen = dict(zip(grid, combination))
-        if not search:
-            yield _suffix(chosen), chosen
-            continue
-        for number in range(arm.get('samples', 1)):
-            drawn = {**chosen, **_draw(path, name, search, number)}
-            yield _suffix(drawn), drawn
-
-
-def _draw(path: Path, name: str, search: dict, number: int) -> dict[str, float]:
-    """Draw the settings of a search, the same ones every time."""
-    from ray import tune
-
-    drawn = {}
-    for place, (option, domain) in enumerate(search.items()):
-        kind, arguments = next(iter(domain.items()))
-        if kind not in ('uniform', 'loguniform', 'choice'):
-            raise ValueError(
-                f'{path}: arms.{name}.search.{option} must be uniform: [low, high], loguniform: '
-                f'[low, high] or choice: [...], but is {domain!r}'
-            )
-        sampler = tune.choice(arguments) if kind == 'choice' else getattr(tune, kind)(*arguments)
-        value = sampler.sample(random_state=np.random.RandomState([number, place]))
-        drawn[option] = float(f'{value:.4g}') if isinstance(value, float) else value
-    return drawn
-
-
-def _suffix(settings: dict[str, Any]) -> str:
-    if not settings:
-        return ''
-    return ' ' + ' '.join(f'{key.rpartition(".")[2]}={value}' for key, value in settings.items())
 
 
 def read_results(study: Study) -> pd.DataFrame:

@@ -93,10 +93,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(f'the config {args.config} has no model: is it a recipe?')
     if args.cfg_options is not None:
-        before = (cfg.get('train_cfg') or {}).get('max_epochs')
         override(cfg, args.cfg_options)
-        if type(args.cfg_options.get('train_cfg.max_epochs')) is int:
-            _lengthen(cfg, before, args.cfg_options)
     if getattr(args, 'prepared', None) is not None:  # a caller's own namespace may lack it
         use_prepared(cfg, args.prepared)
     cfg.launcher = args.launcher
@@ -150,22 +147,13 @@ def use_cached_teacher(cfg: Config, folder: str | Path) -> None:
     cfg.model.teacher = dict(type='CachedTeacher', cache=str(folder), online=cfg.model.teacher)
 
 
-def _lengthen(cfg: Config, before: int | None, options: dict) -> None:
-    """Let schedules that ended with the run end with it still."""
-    schedules = cfg.get('param_scheduler') or []
-    for schedule in [schedules] if isinstance(schedules, dict) else schedules:
-        for option in ('total_steps', 'T_max', 'end'):
-            given = any(name.split('.')[-1] == option for name in options)
-            if schedule.get(option) == before and before is not None and not given:
-                schedule[option] = cfg.train_cfg.max_epochs
-
-
 def override(cfg: Config, options: dict) -> None:
     """Set what a config has by dotted names, as ``--cfg-options`` and studies do.
 
     One after the other, so that one may name a part of what another has put there. A mapping takes
     the place of what is there, so that nothing of that outlives it. What is None is filled by
-    naming its parts: ``model.connector.type`` where a recipe has no connector.
+    naming its parts: ``model.connector.type`` where a recipe has no connector. With the number of
+    epochs go the schedules that ended with it, but where their own end is given.
 
     Args:
         cfg: Changed in place.
@@ -174,6 +162,7 @@ def override(cfg: Config, options: dict) -> None:
     Raises:
         ValueError: If the config has no such option, see :func:`check_option`.
     """
+    before = (cfg.get('train_cfg') or {}).get('max_epochs')
     for option, value in options.items():
         check_option(cfg, option)
         *parts, last = option.split('.')
@@ -185,6 +174,18 @@ def override(cfg: Config, options: dict) -> None:
         if isinstance(value, dict) and isinstance(place, dict) and last in place:
             value = {**value, '_delete_': True}
         cfg.merge_from_dict({option: value})
+    if before is not None and type(options.get('train_cfg.max_epochs')) is int:
+        _end_schedules(cfg, before, options)
+
+
+def _end_schedules(cfg: Config, before: int, options: dict) -> None:
+    """Let schedules that ended with the run, at epoch ``before``, end with it still."""
+    schedules = cfg.get('param_scheduler') or []
+    for schedule in [schedules] if isinstance(schedules, dict) else schedules:
+        for end in ('total_steps', 'T_max', 'end'):
+            given = any(name.split('.')[-1] == end for name in options)
+            if schedule.get(end) == before and not given:
+                schedule[end] = cfg.train_cfg.max_epochs
 
 
 def check_option(cfg: Config, option: str) -> None:

@@ -15,7 +15,7 @@ from aekt_mm.analysis.differing_images import SIDE, differing_images, picture
 from aekt_mm.analysis.predictions import predict
 from aekt_mm.analysis.report import report_runs, report_study, write_report
 from aekt_mm.analysis.runs import read_runs
-from aekt_mm.analysis.study import read_study
+from aekt_mm.analysis.study_file import read_study
 
 ROOT = Path(__file__).parents[2]
 VOID = {'meta', 'img', 'br', 'link', 'input', 'wbr', 'path', 'use', 'image', 'rect'}

@@ -11,7 +11,8 @@ import yaml
 from mmengine.config import Config
 
 from aekt_mm.analysis.running import check_begun, trial_config
-from aekt_mm.analysis.study import Trial, missing, read_results, read_study
+from aekt_mm.analysis.study import Trial, missing, read_results
+from aekt_mm.analysis.study_file import read_study
 from aekt_mm.engine.predicting import logits_identity, student_logits, teacher_logits
 from aekt_mm.evaluation import measure
 
@@ -53,6 +54,8 @@ def test_the_config_of_a_trial(study, tmp_path):
     assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0)  # the recipe has none
     assert cfg.model.teacher.type == 'CachedTeacher'
     assert cfg.randomness.seed == 3
+    longer = replace(trial, options={'train_cfg.max_epochs': 7})
+    assert trial_config(study, longer).param_scheduler.total_steps == 7
     assert cfg.val_dataloader.dataset.part == 'validation'
     assert cfg.val_dataloader.dataset.dataset.split == 'train'  # nothing of the test set
     cfg.dump(tmp_path / 'trial.py')

@@ -1,4 +1,4 @@
-"""Studies: what their files mean, what is kept of them, and how arms are compared."""
+"""What is kept of studies, and how arms are compared."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from aekt_mm.analysis.study import (
     markdown,
     missing,
     read_results,
-    read_study,
     settings,
 )
+from aekt_mm.analysis.study_file import read_study
 
 RECIPES = Path(__file__).parents[2] / 'configs'
 DKD = str(RECIPES / 'dkd/dkd_resnet20_resnet8slim_digits.py')
@@ -30,88 +30,6 @@ def study_file(folder, **content):
     given = dict(baseline='dkd', seeds=[0, 1], arms=dict(dkd=dict(recipe=DKD)))
     path.write_text(yaml.safe_dump({**given, **content}), encoding='utf-8')
     return path
-
-
-def test_trials_are_arms_by_seeds(tmp_path):
-    arms = dict(
-        dkd=dict(recipe=DKD),
-        weighted=dict(
-            recipe=DKD,
-            options={'model.losses.dkd.beta': 4.0},
-            grid={'model.losses.dkd.alpha': [1.0, 2.0], 'optim_wrapper.optimizer.lr': [0.1, 0.2]},
-        ),
-    )
-    study = read_study(study_file(tmp_path, options={'train_cfg.max_epochs': 3}, arms=arms))
-    assert study.arms == [
-        'dkd',
-        *(f'weighted alpha={alpha} lr={lr}' for alpha in (1.0, 2.0) for lr in (0.1, 0.2)),
-    ]
-    assert [trial.seed for trial in study.trials] == [0] * 5 + [1] * 5
-    assert study.trials[4].options == {
-        'train_cfg.max_epochs': 3,
-        'model.losses.dkd.beta': 4.0,
-        'model.losses.dkd.alpha': 2.0,
-        'optim_wrapper.optimizer.lr': 0.2,
-    }
-
-
-def test_a_search_draws_the_same_settings_every_time(tmp_path):
-    search = {
-        'model.losses.dkd.alpha': {'loguniform': [0.5, 8.0]},
-        'model.losses.dkd.beta': {'choice': [1.0, 2.0]},
-    }
-    arms = dict(dkd=dict(recipe=DKD), found=dict(recipe=DKD, search=search, samples=5))
-    path = study_file(tmp_path, arms=arms)
-    study = read_study(path)
-    assert read_study(path) == study
-    drawn = [trial.options['model.losses.dkd.alpha'] for trial in study.trials[1:6]]
-    assert len(set(drawn)) == 5
-    assert all(0.5 <= value <= 8 for value in drawn)
-    assert {trial.options['model.losses.dkd.beta'] for trial in study.trials[1:6]} <= {1.0, 2.0}
-
-
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        (dict(baseline='kd'), "baseline must be one of the arms, dkd, but is 'kd'"),
-        (dict(seeds=3), 'seeds must be a list of whole numbers, but is 3'),
-        (dict(seeds=[1, 1]), r'seeds must differ, but are \[1, 1\]'),
-        (dict(arms={}), 'arms must map names to recipes, but is {}'),
-        (dict(arms=dict(dkd=dict(recipy=DKD))), "arms.dkd has 'recipy', but knows only recipe"),
-        (dict(arms=dict(dkd=dict(options={}))), "arms.dkd must have 'recipe'"),
-        (dict(holdout=0.2), "has 'holdout', but knows only hold_out"),
-        (dict(measured_on='held-out'), "measured_on must be test, or with hold_out .*'held-out'"),
-        (dict(hold_out=0.2, measured_on='train'), "measured_on must be test, .* but is 'train'"),
-        (dict(cached_teacher=dict(views=3)), "cached_teacher must have 'folder'"),
-        (
-            dict(arms=dict(dkd=dict(recipe=DKD, search={'a.b': {'normal': [0, 1]}}))),
-            'arms.dkd.search.a.b must be uniform',
-        ),
-    ],
-)
-def test_a_bad_study_is_refused(tmp_path, content, message):
-    with pytest.raises(ValueError, match=message):
-        read_study(study_file(tmp_path, **content))
-
-
-@pytest.mark.parametrize(
-    ('content', 'measured_on'),
-    [
-        ({}, 'test'),
-        (dict(hold_out=0.2), 'held-out'),
-        (dict(hold_out=0.2, measured_on='test'), 'test'),
-    ],
-)
-def test_what_trials_are_measured_on(tmp_path, content, measured_on):
-    assert read_study(study_file(tmp_path, **content)).measured_on == measured_on
-
-
-def test_missing_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match='there is no study'):
-        read_study(tmp_path / 'none.yaml')
-    path = study_file(tmp_path, arms=dict(dkd=dict(recipe='none.py')))
-    with pytest.raises(FileNotFoundError, match=r'arms\.dkd\.recipe: there is no .*none\.py'):
-        read_study(path)
 
 
 def test_results_say_what_is_missing(tmp_path):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aekt_mm.analysis.study import compare, read_results, read_study
+from aekt_mm.analysis.study import compare, read_results
+from aekt_mm.analysis.study_file import read_study
 from aekt_mm.analysis.study_plot import plot_gains, save
 
 STUDY = Path(__file__).parents[2] / 'configs/studies/digits.yaml'

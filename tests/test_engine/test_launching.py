@@ -107,6 +107,19 @@ def test_options_are_set_one_after_the_other():
     assert cfg.model.head.loss == dict(type='CrossEntropyLoss', loss_weight=5.0)
 
 
+def test_schedules_that_ended_with_the_run_end_with_it_still():
+    warm_up = dict(type='LinearLR', begin=0, end=2)
+    schedule = [warm_up, dict(type='CosineAnnealingLR', T_max=8, begin=2, end=8)]
+    cfg = Config(dict(train_cfg=dict(max_epochs=8), param_scheduler=schedule))
+    override(cfg, {'train_cfg.max_epochs': 20})
+    assert cfg.param_scheduler == [
+        warm_up,
+        dict(type='CosineAnnealingLR', T_max=20, begin=2, end=20),
+    ]
+    override(cfg, {'train_cfg.max_epochs': 30, 'param_scheduler.1.end': 25})
+    assert cfg.param_scheduler[1] == dict(type='CosineAnnealingLR', T_max=30, begin=2, end=25)
+
+
 def test_a_missing_config():
     with pytest.raises(FileNotFoundError, match=r'there is no config nowhere\.py'):
         parse('nowhere.py')

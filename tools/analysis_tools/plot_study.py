@@ -10,7 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from aekt_mm.analysis.study import MEASURES, read_results, read_study
+from aekt_mm.analysis.study import MEASURES, read_results
+from aekt_mm.analysis.study_file import read_study
 from aekt_mm.analysis.study_plot import plot_gains, save
 
 
