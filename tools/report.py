@@ -12,9 +12,11 @@ are enough; what its trials left in their work directory is looked at too. See d
 import argparse
 from pathlib import Path
 
-from aekt_mm.analysis.report import report_runs, report_study, write_report
-from aekt_mm.analysis.study_file import read_study
-from aekt_mm.engine.command_line import add_traceback_argument, mistakes_in_a_line
+from aekt_mm.engine.command_line import add_traceback_argument, mistakes_in_a_line, packages_of
+
+with packages_of('analysis'):
+    from aekt_mm.analysis.report import report_runs, report_study, write_report
+    from aekt_mm.analysis.study_file import read_study
 
 
 def parse_args() -> argparse.Namespace:

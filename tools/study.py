@@ -11,8 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from aekt_mm.analysis.study import markdown, read_results
-from aekt_mm.analysis.study_file import read_study
+from aekt_mm.engine.command_line import packages_of
+
+with packages_of('studies'):
+    from aekt_mm.analysis.report import report_study, write_report
+    from aekt_mm.analysis.study import markdown, read_results
+    from aekt_mm.analysis.study_file import read_study
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,14 +38,12 @@ def main() -> None:
         study = read_study(args.study)
         work_dir = args.work_dir or Path('work_dirs/studies') / study.path.stem
         if not args.table:
-            from aekt_mm.analysis.running import run_study
-
+            with packages_of('studies'):  # Ray, which a table does not need
+                from aekt_mm.analysis.running import run_study
             failed = run_study(study, Path(__file__).parent, work_dir)
         results = read_results(study)
         print(markdown(study, results), end='')
         if not args.table and len(results):
-            from aekt_mm.analysis.report import report_study, write_report
-
             write_report(report_study(study, work_dir), work_dir / 'report.html')
             print(f'In a browser: {work_dir / "report.html"}')
     except (FileNotFoundError, ValueError) as error:

@@ -66,6 +66,20 @@ def mistakes_in_a_line(tool: str, args: argparse.Namespace) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def packages_of(extra: str) -> Iterator[None]:
+    """End a tool that imports what is not installed with how to install it.
+
+    Args:
+        extra: Of this package, which has what the tool needs.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        tool = Path(sys.argv[0]).stem
+        sys.exit(f"{tool}: {error.name} is not installed: pip install -e '.[{extra}]'")
+
+
+@contextlib.contextmanager
 def quiet_start(work_dir: str | Path, traceback: bool) -> Iterator['StartHook']:
     """Hold back what MMEngine prints of environment and config until the first step is done.
 

@@ -20,18 +20,25 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aekt_mm.analysis.class_relations import class_relations
-from aekt_mm.analysis.complexity import complexity
-from aekt_mm.analysis.curves import curves
-from aekt_mm.analysis.drawing import write_png
-from aekt_mm.analysis.explicit_knowledge import explicit_knowledge
-from aekt_mm.analysis.findings import Findings
-from aekt_mm.analysis.gradient_field import gradient_fields
-from aekt_mm.analysis.predictions import Predictions, predict
-from aekt_mm.analysis.runs import Run, group_by_seed, read_runs
-from aekt_mm.analysis.similarity import similarity
-from aekt_mm.engine.command_line import Options, add_traceback_argument, mistakes_in_a_line
+from aekt_mm.engine.command_line import (
+    Options,
+    add_traceback_argument,
+    mistakes_in_a_line,
+    packages_of,
+)
 from aekt_mm.files import replace_file
+
+with packages_of('analysis'):
+    from aekt_mm.analysis.class_relations import class_relations
+    from aekt_mm.analysis.complexity import complexity
+    from aekt_mm.analysis.curves import curves
+    from aekt_mm.analysis.drawing import write_png
+    from aekt_mm.analysis.explicit_knowledge import explicit_knowledge
+    from aekt_mm.analysis.findings import Findings
+    from aekt_mm.analysis.gradient_field import gradient_fields
+    from aekt_mm.analysis.predictions import Predictions, predict
+    from aekt_mm.analysis.runs import Run, group_by_seed, read_runs
+    from aekt_mm.analysis.similarity import similarity
 
 #: From runs, and what they predict where that is looked at.
 OF_PREDICTIONS: dict[str, Callable[[Sequence[Run], Predictions], Findings]] = {

@@ -10,9 +10,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from aekt_mm.analysis.study import MEASURES, read_results
-from aekt_mm.analysis.study_file import read_study
-from aekt_mm.analysis.study_plot import plot_gains, save
+from aekt_mm.engine.command_line import packages_of
+
+with packages_of('analysis'):
+    from aekt_mm.analysis.study import MEASURES, read_results
+    from aekt_mm.analysis.study_file import read_study
+    from aekt_mm.analysis.study_plot import plot_gains, save
 
 
 def main() -> None:
