@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from ray.tune.execution import tune_controller
 
 import aekt_mm
 from aekt_mm.engine.checkpoints import noted_checkpoint
-from aekt_mm.engine.launching import hold_out, override, use_cached_teacher
+from aekt_mm.engine.config_check import check_config
+from aekt_mm.engine.launching import check_files, hold_out, override, use_cached_teacher
 from aekt_mm.engine.predicting import student_logits, teacher_logits
 from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.engine.teacher_caching import cache_teacher
@@ -48,8 +50,8 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
         The names of the trials that failed.
 
     Raises:
-        ValueError: If an option of the study is not in a recipe, a trial's folder has a run of
-            other settings, or the folder of the cached teacher has another's logits.
+        ValueError: If an arm is no recipe that can be trained, a trial's folder has a run of other
+            settings, or the folder of the cached teacher has another's logits.
     """
     work_dir = work_dir.resolve()
     trials = missing(study)
@@ -57,6 +59,7 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     print(f'{study.path}: {len(trials)} of {total} trials to run', flush=True)
     if not trials:
         return []
+    check_arms(study, trials)
     configs = {work_dir / trial.name: trial_config(study, trial) for trial in trials}
     for folder, cfg in configs.items():
         check_begun(folder, cfg)
@@ -129,6 +132,21 @@ def trial_config(study: Study, trial: Trial) -> Config:
         if 'teacher' in cfg.model and not cfg.model.get('features'):
             use_cached_teacher(cfg, study.cached_teacher.folder)
     return cfg
+
+
+def check_arms(study: Study, trials: Sequence[Trial]) -> None:
+    """Refuse a study with an arm that cannot be trained, before others are for hours.
+
+    Raises:
+        ValueError: As ``tools/train.py`` would say it; the message names the arm.
+    """
+    for arm, trial in {trial.arm: trial for trial in trials}.items():
+        cfg = trial_config(study, trial)
+        try:
+            check_config(cfg)
+            check_files(cfg, 'train_dataloader', 'test_dataloader')
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f'{study.path}: arms.{arm}: {error}') from error
 
 
 def check_begun(folder: Path, cfg: Config) -> None:

@@ -10,7 +10,7 @@ import torch
 import yaml
 from mmengine.config import Config
 
-from aekt_mm.analysis.running import check_begun, trial_config
+from aekt_mm.analysis.running import check_arms, check_begun, trial_config
 from aekt_mm.analysis.study import Trial, missing, read_results
 from aekt_mm.analysis.study_file import read_study
 from aekt_mm.engine.predicting import logits_identity, student_logits, teacher_logits
@@ -113,6 +113,18 @@ def test_an_option_that_is_not_in_the_recipe_names_its_arm(study):
         ValueError, match=r"arms\.pull: .*model has no 'loses'; did you mean losses"
     ):
         trial_config(study, trial)
+
+
+def test_an_arm_that_cannot_be_trained_is_refused_before_any_is(study):
+    check_arms(study, study.trials)
+    late = replace(study.trials[-1], arm='late', options={'optim_wrapper.optimizer.lr': -1})
+    with pytest.raises(
+        ValueError, match=r'arms\.late: optim_wrapper\.optimizer\.lr must be a finite'
+    ):
+        check_arms(study, [*study.trials, late])
+    late = replace(late, options={'model.losses.aekt.alpha': 'much'})
+    with pytest.raises(ValueError, match=r'arms\.late: model\.losses\.aekt'):
+        check_arms(study, [late])
 
 
 @pytest.mark.slow
