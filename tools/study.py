@@ -1,6 +1,6 @@
 """Run a study, several recipes with several seeds, and compare their students.
 
-    python tools/study.py configs/studies/explicit_term.yaml
+    python tools/study.py configs/studies/digits.yaml
 
 Trials run side by side on Ray Tune, each an ordinary run of tools/train.py; on a cluster, start Ray
 there and set RAY_ADDRESS. Results go beside the study as they come, a row a trial in its .csv, and
@@ -10,6 +10,9 @@ what is in there is not run again. See docs/en/studies.md.
 import argparse
 import sys
 from pathlib import Path
+
+import rich
+from rich.markdown import Markdown
 
 from aekt_mm.engine.command_line import packages_of
 
@@ -42,7 +45,11 @@ def main() -> None:
                 from aekt_mm.analysis.running import run_study
             failed = run_study(study, Path(__file__).parent, work_dir)
         results = read_results(study)
-        print(markdown(study, results), end='')
+        table = markdown(study, results)
+        if sys.stdout.isatty():
+            rich.print(Markdown(table))
+        else:
+            print(table, end='')
         if not args.table and len(results):
             write_report(report_study(study, work_dir), work_dir / 'report.html')
             print(f'In a browser: {work_dir / "report.html"}')
