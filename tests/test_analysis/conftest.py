@@ -1,9 +1,10 @@
-"""Runs that have ended, for the analyses to look at, and predictions made up."""
+"""Runs that have ended, predictions made up, and files of studies."""
 
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
@@ -63,3 +64,17 @@ def predictions():
     return Predictions(
         labels, classes, students, teachers, ArrayDataset(images, labels.numpy(), classes)
     )
+
+
+@pytest.fixture
+def study_file():
+    """What writes a study's file into a folder: DKD on the digits, and what it is given."""
+    dkd = str(ROOT / 'configs/dkd/dkd_resnet20_resnet8slim_digits.py')
+
+    def write(folder: Path, **content) -> Path:
+        path = folder / 'study.yaml'
+        given = dict(baseline='dkd', seeds=[0, 1], arms=dict(dkd=dict(recipe=dkd)))
+        path.write_text(yaml.safe_dump({**given, **content}), encoding='utf-8')
+        return path
+
+    return write

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -25,14 +24,7 @@ RECIPES = Path(__file__).parents[2] / 'configs'
 DKD = str(RECIPES / 'dkd/dkd_resnet20_resnet8slim_digits.py')
 
 
-def study_file(folder, **content):
-    path = folder / 'study.yaml'
-    given = dict(baseline='dkd', seeds=[0, 1], arms=dict(dkd=dict(recipe=DKD)))
-    path.write_text(yaml.safe_dump({**given, **content}), encoding='utf-8')
-    return path
-
-
-def test_results_say_what_is_missing(tmp_path):
+def test_results_say_what_is_missing(tmp_path, study_file):
     study = read_study(study_file(tmp_path))
     assert missing(study) == list(study.trials)
     add_result(study, study.trials[1], dict(commit='0123456', top1=51.5))
@@ -45,7 +37,7 @@ def test_results_say_what_is_missing(tmp_path):
     assert not missing(study)
 
 
-def test_results_of_other_settings_are_not_taken_for_these(tmp_path):
+def test_results_of_other_settings_are_not_taken_for_these(tmp_path, study_file):
     study = read_study(study_file(tmp_path))
     add_result(study, study.trials[0], dict(top1=50.0))
     changed = read_study(study_file(tmp_path, options={'train_cfg.max_epochs': 3}))
@@ -64,7 +56,7 @@ def test_the_interval_is_that_of_a_paired_t_test(differences):
     np.testing.assert_allclose((mean - half, mean + half), expected, rtol=1e-6, atol=1e-9)
 
 
-def test_arms_are_compared_seed_by_seed(tmp_path):
+def test_arms_are_compared_seed_by_seed(tmp_path, study_file):
     arms = dict(dkd=dict(recipe=DKD), other=dict(recipe=DKD), unrun=dict(recipe=DKD))
     study = read_study(study_file(tmp_path, arms=arms, seeds=[0, 1, 2]))
     rows = [('dkd', 0, 50.0), ('dkd', 1, 52.0), ('dkd', 2, 60.0), ('other', 0, 51.0)]

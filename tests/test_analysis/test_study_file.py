@@ -17,14 +17,7 @@ RECIPES = Path(__file__).parents[2] / 'configs'
 DKD = str(RECIPES / 'dkd/dkd_resnet20_resnet8slim_digits.py')
 
 
-def study_file(folder, **content):
-    path = folder / 'study.yaml'
-    given = dict(baseline='dkd', seeds=[0, 1], arms=dict(dkd=dict(recipe=DKD)))
-    path.write_text(yaml.safe_dump({**given, **content}), encoding='utf-8')
-    return path
-
-
-def test_trials_are_arms_by_seeds(tmp_path):
+def test_trials_are_arms_by_seeds(tmp_path, study_file):
     arms = dict(
         dkd=dict(recipe=DKD),
         weighted=dict(
@@ -47,7 +40,7 @@ def test_trials_are_arms_by_seeds(tmp_path):
     }
 
 
-def test_a_search_draws_the_same_settings_every_time(tmp_path):
+def test_a_search_draws_the_same_settings_every_time(tmp_path, study_file):
     search = {
         'model.losses.dkd.alpha': {'loguniform': [0.5, 8.0]},
         'model.losses.dkd.beta': {'choice': [1.0, 2.0]},
@@ -105,7 +98,7 @@ def test_a_search_draws_the_same_settings_every_time(tmp_path):
         (dict(gpus=-1), 'gpus: must be greater than or equal to 0, but is -1'),
     ],
 )
-def test_a_bad_study_is_refused(tmp_path, content, message):
+def test_a_bad_study_is_refused(tmp_path, study_file, content, message):
     path = study_file(tmp_path, **content) if isinstance(content, dict) else tmp_path / 'study.yaml'
     if not path.is_file():
         path.write_text(content, encoding='utf-8')
@@ -121,11 +114,11 @@ def test_a_bad_study_is_refused(tmp_path, content, message):
         (dict(hold_out=0.2, measured_on='test'), 'test'),
     ],
 )
-def test_what_trials_are_measured_on(tmp_path, content, measured_on):
+def test_what_trials_are_measured_on(tmp_path, study_file, content, measured_on):
     assert read_study(study_file(tmp_path, **content)).measured_on == measured_on
 
 
-def test_missing_files_are_named(tmp_path):
+def test_missing_files_are_named(tmp_path, study_file):
     with pytest.raises(FileNotFoundError, match='there is no study'):
         read_study(tmp_path / 'none.yaml')
     path = study_file(tmp_path, arms=dict(dkd=dict(recipe='none.py')))
@@ -164,14 +157,14 @@ def test_whatever_a_file_says_it_is_a_study_or_refused_in_a_line(data):
             assert 'recipe' in str(error)
 
 
-def test_a_cached_teacher_keeps_all_logits_but_where_a_format_is_given(tmp_path):
+def test_a_cached_teacher_keeps_all_logits_but_where_a_format_is_given(tmp_path, study_file):
     cached = dict(folder='teacher', views=2)
     assert read_study(study_file(tmp_path, cached_teacher=cached)).cached_teacher == CachedTeacher(
         'teacher', 2, 'float32'
     )
 
 
-def test_an_empty_section_is_as_if_it_were_not_there(tmp_path):
+def test_an_empty_section_is_as_if_it_were_not_there(tmp_path, study_file):
     arms = dict(dkd=dict(recipe=DKD, options=None))
     study = read_study(study_file(tmp_path, options=None, cached_teacher=None, arms=arms))
     assert study == read_study(study_file(tmp_path))
