@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,12 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     print(f'{study.path}: {len(trials)} of {total} trials to run', flush=True)
     if not trials:
         return []
-    check_arms(study, trials)
-    configs = {work_dir / trial.name: trial_config(study, trial) for trial in trials}
-    for folder, cfg in configs.items():
-        check_begun(folder, cfg)
-    for folder, cfg in configs.items():
+    configs = {trial: trial_config(study, trial) for trial in trials}
+    check_arms(study, configs)
+    for trial, cfg in configs.items():
+        check_begun(work_dir / trial.name, cfg)
+    for trial, cfg in configs.items():
+        folder = work_dir / trial.name
         folder.mkdir(parents=True, exist_ok=True)
         cfg.dump(folder.with_suffix('.py'))  # beside it, since a run writes its own
     teacher = _prepare_teacher(study, work_dir)
@@ -134,14 +135,17 @@ def trial_config(study: Study, trial: Trial) -> Config:
     return cfg
 
 
-def check_arms(study: Study, trials: Sequence[Trial]) -> None:
+def check_arms(study: Study, configs: Mapping[Trial, Config]) -> None:
     """Refuse a study with an arm that cannot be trained, before others are for hours.
+
+    Args:
+        study: What they are of.
+        configs: Of its trials, of which one of each arm is looked at.
 
     Raises:
         ValueError: As ``tools/train.py`` would say it; the message names the arm.
     """
-    for arm, trial in {trial.arm: trial for trial in trials}.items():
-        cfg = trial_config(study, trial)
+    for arm, cfg in {trial.arm: cfg for trial, cfg in configs.items()}.items():
         try:
             check_config(cfg)
             check_files(cfg, 'train_dataloader', 'test_dataloader')

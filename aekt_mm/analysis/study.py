@@ -7,7 +7,7 @@ compares them; ``study_file.py`` reads studies, ``running.py`` runs the trials.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ import pandas as pd
 from aekt_mm.files import replace_file
 
 from .intervals import paired_interval
+
+if TYPE_CHECKING:
+    from .study_file import SharedCache
 
 #: A study's file of the teacher's logits for the images that its trials are measured on.
 TEACHER_LOGITS = 'teacher_logits.npz'
@@ -53,23 +56,6 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class CachedTeacher:
-    """The cache that the trials of a study share.
-
-    Attributes:
-        folder: Where it is, or is made.
-        views: How many of each image, as many as trials have epochs.
-        format: Of its logits, see ``tools/cache_teacher.py``.
-        k: How many non-target logits the format ``topk`` keeps.
-    """
-
-    folder: str
-    views: int
-    format: str = 'float32'
-    k: int = 50
-
-
-@dataclass(frozen=True)
 class Study:
     """What a study's file says.
 
@@ -89,7 +75,7 @@ class Study:
     trials: tuple[Trial, ...]
     hold_out: float | None = None
     measured_on: str = 'test'
-    cached_teacher: CachedTeacher | None = None
+    cached_teacher: 'SharedCache | None' = None
     threads: int = 1
     gpus: float = 0
 

@@ -34,7 +34,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .study import CachedTeacher, Study, Trial
+from .study import Study, Trial
 
 Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 Some = Annotated[list[Any], Field(min_length=1)]
@@ -43,7 +43,7 @@ Some = Annotated[list[Any], Field(min_length=1)]
 class _Part(BaseModel):
     """A mapping in the file. What is empty in it is as if it were not there."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, frozen=True)
 
     @model_validator(mode='before')
     @classmethod
@@ -81,7 +81,16 @@ class _Arm(_Part):
     samples: int = Field(1, ge=1)
 
 
-class _CachedTeacher(_Part):
+class SharedCache(_Part):
+    """The cache of the teacher that the trials of a study share.
+
+    Attributes:
+        folder: Where it is, or is made.
+        views: How many of each image, as many as trials have epochs.
+        format: Of its logits, see ``tools/cache_teacher.py``.
+        k: How many non-target logits the format ``topk`` keeps.
+    """
+
     folder: str
     views: int = Field(ge=1)
     format: Literal['float32', 'float16', 'topk'] = 'float32'
@@ -95,7 +104,7 @@ class _StudyFile(_Part):
     options: dict[str, Any] = {}
     hold_out: float | None = Field(None, gt=0, lt=1)
     measured_on: Literal['held-out', 'test'] | None = None
-    cached_teacher: _CachedTeacher | None = None
+    cached_teacher: SharedCache | None = None
     threads: int = Field(1, ge=1)
     gpus: float = Field(0, ge=0)
 
@@ -126,7 +135,6 @@ def read_study(path: str | Path) -> Study:
         for suffix, varied in _variants(arm):
             found[f'{name}{suffix}'] = (recipe, {**content.options, **arm.options, **varied})
     _check_whole(path, content, found)
-    cached = content.cached_teacher
     return Study(
         path,
         content.baseline,
@@ -137,7 +145,7 @@ def read_study(path: str | Path) -> Study:
         ),
         content.hold_out,
         content.measured_on or ('test' if content.hold_out is None else 'held-out'),
-        None if cached is None else CachedTeacher(**cached.model_dump()),
+        content.cached_teacher,
         content.threads,
         content.gpus,
     )

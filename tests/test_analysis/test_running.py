@@ -116,15 +116,16 @@ def test_an_option_that_is_not_in_the_recipe_names_its_arm(study):
 
 
 def test_an_arm_that_cannot_be_trained_is_refused_before_any_is(study):
-    check_arms(study, study.trials)
+    configs = {trial: trial_config(study, trial) for trial in study.trials}
+    check_arms(study, configs)
     late = replace(study.trials[-1], arm='late', options={'optim_wrapper.optimizer.lr': -1})
     with pytest.raises(
         ValueError, match=r'arms\.late: optim_wrapper\.optimizer\.lr must be a finite'
     ):
-        check_arms(study, [*study.trials, late])
+        check_arms(study, {**configs, late: trial_config(study, late)})
     late = replace(late, options={'model.losses.aekt.alpha': 'much'})
     with pytest.raises(ValueError, match=r'arms\.late: model\.losses\.aekt'):
-        check_arms(study, [late])
+        check_arms(study, {late: trial_config(study, late)})
 
 
 @pytest.mark.slow

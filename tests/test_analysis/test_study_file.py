@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aekt_mm.analysis.study import CachedTeacher, Study
-from aekt_mm.analysis.study_file import read_study
+from aekt_mm.analysis.study import Study
+from aekt_mm.analysis.study_file import SharedCache, read_study
 
 RECIPES = Path(__file__).parents[2] / 'configs'
 DKD = str(RECIPES / 'dkd/dkd_resnet20_resnet8slim_digits.py')
@@ -158,10 +158,9 @@ def test_whatever_a_file_says_it_is_a_study_or_refused_in_a_line(data):
 
 
 def test_a_cached_teacher_keeps_all_logits_but_where_a_format_is_given(tmp_path, study_file):
-    cached = dict(folder='teacher', views=2)
-    assert read_study(study_file(tmp_path, cached_teacher=cached)).cached_teacher == CachedTeacher(
-        'teacher', 2, 'float32'
-    )
+    given = dict(folder='teacher', views=2)
+    kept = read_study(study_file(tmp_path, cached_teacher=given)).cached_teacher
+    assert kept == SharedCache(folder='teacher', views=2, format='float32')
 
 
 def test_an_empty_section_is_as_if_it_were_not_there(tmp_path, study_file):
