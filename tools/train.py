@@ -50,6 +50,9 @@ def parse_args() -> argparse.Namespace:
         '--no-persistent-workers', action='store_true', help='restart workers every epoch'
     )
     parser.add_argument(
+        '--capture', action='store_true', help='run each step as one CUDA graph: small networks'
+    )
+    parser.add_argument(
         '--cached-teacher', help="folder of the teacher's logits, from tools/cache_teacher.py"
     )
     add_shared_arguments(parser)
@@ -83,6 +86,8 @@ def configure(cfg: Config, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         use_mixed_precision(cfg)
+    if args.capture:
+        cfg.train_cfg.capture = True
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise ValueError('--auto-scale-lr: the config says no auto_scale_lr.base_batch_size')

@@ -11,6 +11,7 @@ from .loading import Food101, LoadImageFromFile
 from .prepared_images import PreparedImages
 from .samplers import ViewSampler
 from .view_dataset import ViewDataset
+from .whole_batches import WholeBatches
 
 __all__ = [
     'ArrayDataset',
@@ -25,5 +26,6 @@ __all__ = [
     'PreparedImages',
     'ViewDataset',
     'ViewSampler',
+    'WholeBatches',
     'whole_batch',
 ]

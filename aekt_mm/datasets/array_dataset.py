@@ -74,16 +74,18 @@ class ArrayDataset(Dataset):
         Raises:
             ValueError: If the views are not one.
         """
-        viewed = isinstance(keys[0], ViewKey)
-        if viewed:
-            seed, view, index = one_view(keys)
-        else:
+        if not isinstance(keys[0], ViewKey):
             index = torch.tensor(keys)
-        labels = self.labels.index_select(0, index)
-        samples = BatchSample(metainfo=dict(sample_idx=index.numpy()), gt_label=labels)
-        if viewed:
-            samples.set_metainfo(dict(view=view))
-            samples.view_key = view_keys(seed, view, index)
+            samples = BatchSample(
+                metainfo=dict(sample_idx=index.numpy()), gt_label=self.labels.index_select(0, index)
+            )
+        else:
+            seed, view, index = one_view(keys)
+            samples = BatchSample(
+                metainfo=dict(sample_idx=index.numpy(), view=view, first=keys[0]),
+                gt_label=self.labels.index_select(0, index),
+                view_key=view_keys(seed, view, index),
+            )
         return dict(inputs=self.images.index_select(0, index), data_samples=samples)
 
     def __getitem__(self, key: ViewKey | int) -> dict:

@@ -51,7 +51,15 @@ class ViewSampler(DefaultSampler):
         self.num_views = num_views
         self.view_seed = self.seed if view_seed is None else view_seed
 
+    @property
+    def view(self) -> int:
+        """The number of this epoch's view."""
+        return self.epoch if self.num_views is None else self.epoch % self.num_views
+
     def __iter__(self) -> Iterator[ViewKey]:
-        view = self.epoch if self.num_views is None else self.epoch % self.num_views
-        samples = super().__iter__()  # here: a generator expression has no super()
-        return (ViewKey(self.view_seed, view, sample) for sample in samples)
+        view = self.view
+        return (ViewKey(self.view_seed, view, sample) for sample in self.samples())
+
+    def samples(self) -> Iterator[int]:
+        """Return the samples of this epoch in their order, without their view."""
+        return super().__iter__()

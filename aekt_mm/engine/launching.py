@@ -24,6 +24,7 @@ from aekt_mm.silence import about_the_run
 from .checkpoints import (
     check_resumable,
     latest_whole_checkpoint,
+    render_configs_once,
     use_restricted_loading,
     write_whole_files,
 )
@@ -275,6 +276,7 @@ def build_runner(cfg: Config) -> Runner:
     """
     use_restricted_loading()
     write_whole_files()
+    render_configs_once()
     if cfg.get('compile'):
         # MMEngine compiles the whole step; the optimizer's part anew for every learning rate
         OptimWrapper.update_params = torch.compiler.disable(OptimWrapper.update_params)
@@ -283,6 +285,9 @@ def build_runner(cfg: Config) -> Runner:
         loop = {key: value for key, value in train_cfg.items() if key != 'by_epoch'}
         kind = 'ResumableEpochLoop' if train_cfg.by_epoch else 'ResumableIterLoop'
         cfg.train_cfg = dict(type=kind, _scope_=SCOPE, **loop)
+    if cfg.get('val_cfg') is not None and 'type' not in cfg.val_cfg:
+        cfg.val_cfg = dict(type='WholeBatchValLoop', _scope_=SCOPE, **cfg.val_cfg)
+    cfg.setdefault('default_hooks', {}).setdefault('runtime_info', dict(type='aekt_mm.FiguresHook'))
     launcher = cfg.get('launcher', 'none')
     if launcher != 'none' and not torch.cuda.is_available():
         _init_gloo(launcher)
@@ -294,6 +299,8 @@ def build_runner(cfg: Config) -> Runner:
             'device_ids': None,
         }
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if torch.cuda.is_available():  # inputs are so, and convolutions would lay their weights anew
+        runner.model.to(memory_format=torch.channels_last)
     runner.logger.addFilter(about_the_run)
     return runner
 

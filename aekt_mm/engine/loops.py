@@ -3,18 +3,24 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.logging import print_log
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
+from mmpretrain.models.heads import ClsHead
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
+from aekt_mm.datasets import WholeBatches
 from aekt_mm.registry import LOOPS
-from aekt_mm.structures import view_keys
+from aekt_mm.structures import view_key
+
+from .captured_step import CapturedStep, keep_gradient_norm, take_step
 
 
 @LOOPS.register_module()
@@ -32,15 +38,29 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     continues at it begins with that, where it is due: no figure is missing and no best one is
     forgotten.
 
+    A data set that is held in memory is indexed where the model is, see
+    :class:`~aekt_mm.datasets.WholeBatches`, and not through the dataloader.
+
+    Args:
+        *args: As MMEngine's.
+        capture: Whether to run each step as one CUDA graph, see
+            :class:`~aekt_mm.engine.captured_step.CapturedStep`.
+        **kwargs: As MMEngine's.
+
     Raises:
-        ValueError: On a resume in the middle of an epoch that can't be continued: epochs had
-            another number of batches, it was not noted how many are done, or the sampler has no
-            order to go on in.
+        ValueError: If a step is to be captured and can't be. On a resume in the middle of an epoch
+            that can't be continued: epochs had another number of batches, it was not noted how many
+            are done, or the sampler has no order to go on in.
     """
+
+    def __init__(self, *args, capture: bool = False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.capture = capture
 
     def run(self) -> nn.Module:
         """Train, from where a checkpoint was saved if the run resumes."""
         self._done = self._batches_done() if self.runner._resume else 0
+        self._start()
         self.runner.call_hook('before_train')
         if self._epoch > 0 and self._done == 0:
             self._validate()
@@ -49,6 +69,24 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self._validate()
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _start(self) -> None:
+        """Put data and step where the model is."""
+        model, optim_wrapper = self.runner.model, self.runner.optim_wrapper
+        device = next(model.parameters()).device
+        self._whole = None
+        if WholeBatches.serves(self.dataloader):
+            self._whole = WholeBatches(self.dataloader, device)
+        keep_gradient_norm(optim_wrapper)
+        self._step = partial(take_step, model, optim_wrapper)
+        if self.capture:
+            if self._whole is None or self._whole.images.device != device:
+                raise ValueError(
+                    'a captured step takes the batches of an ArrayDataset that lies on the GPU, '
+                    f'but the data set is {type(self.dataloader.dataset).__name__}: train without '
+                    '--capture'
+                )
+            self._step = CapturedStep(model, optim_wrapper)
 
     def _validate(self) -> None:
         """Validate, if it is due after this epoch."""
@@ -62,9 +100,15 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         first, self._done = self._done, 0
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        with _from_batch(self.dataloader, first) as batches:
-            for index, data in enumerate(batches, first):
+        if self.capture and _follows_epochs(self.runner.model):
+            self._step.forget()
+        if self._whole is not None:
+            for index, data in enumerate(self._whole.starting_at(first), first):
                 self.run_iter(index, data)
+        else:
+            with _from_batch(self.dataloader, first) as batches:
+                for index, data in enumerate(batches, first):
+                    self.run_iter(index, data)
         self._note(0)  # before the hooks that save at the end of an epoch
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
@@ -73,7 +117,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """Take a step."""
         self._note(idx + 1)
         _seed_step(self.runner.seed, self._iter)
-        super().run_iter(idx, data_batch)
+        batch = dict(batch_idx=idx, data_batch=data_batch)
+        self.runner.call_hook('before_train_iter', **batch)
+        self.runner.call_hook('after_train_iter', **batch, outputs=self._step(data_batch))
+        self._iter += 1
 
     def _note(self, done: int) -> None:
         """Note where the epoch is: message hubs are saved and loaded with checkpoints."""
@@ -128,6 +175,66 @@ class ResumableIterLoop(IterBasedTrainLoop):
         super().run_iter(data_batch)
 
 
+@LOOPS.register_module()
+class WholeBatchValLoop(ValLoop):
+    """MMEngine's validation, which reads a batch's predictions from the device at once.
+
+    Metrics read them sample by sample, and each time wait for the GPU: 20,000 times for CIFAR's
+    test set. Where the data set is one in memory and the head predicts as mmpretrain's do, the
+    metrics get the same numbers on the CPU. Anything else is validated as MMEngine does it.
+    ``tools/train.py`` and ``tools/test.py`` take it.
+    """
+
+    _whole: WholeBatches | None = None
+
+    def run(self) -> dict[str, float]:
+        """Validate, and return the metrics by name."""
+        model = _unwrapped(self.runner.model)
+        if self.fp16 or not WholeBatches.serves(self.dataloader) or not _predicts_plainly(model):
+            return super().run()
+        if self._whole is None:
+            self._whole = WholeBatches(self.dataloader, next(model.parameters()).device)
+        self.runner.call_hook('before_val')
+        self.runner.call_hook('before_val_epoch')
+        model.eval()
+        for index, data in enumerate(self._whole.starting_at(0)):
+            self._run_batch(index, data, model)
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        self.runner.call_hook('after_val_epoch', metrics=metrics)
+        self.runner.call_hook('after_val')
+        return metrics
+
+    @torch.no_grad()
+    def _run_batch(self, index: int, data: dict, model: nn.Module) -> None:
+        self.runner.call_hook('before_val_iter', batch_idx=index, data_batch=data)
+        prepared = model.data_preprocessor(data, False)
+        scores = model(prepared['inputs'], mode='tensor').softmax(1)
+        labels = prepared['data_samples'].gt_label
+        predictions = [
+            dict(pred_score=score, pred_label=label, gt_label=truth)
+            for score, label, truth in zip(
+                *(part.cpu().unbind() for part in (scores, scores.argmax(1, True), labels[:, None]))
+            )
+        ]
+        self.evaluator.process(predictions, data)
+        hooks = dict(batch_idx=index, data_batch=data, outputs=predictions)
+        self.runner.call_hook('after_val_iter', **hooks)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _predicts_plainly(model: nn.Module) -> bool:
+    """Return whether a classifier's predictions are the softmax of what it returns."""
+    head = getattr(getattr(model, 'student', model), 'head', None)
+    return (
+        isinstance(head, ClsHead)
+        and type(head).predict is ClsHead.predict
+        and type(head)._get_predictions is ClsHead._get_predictions
+    )
+
+
 @contextmanager
 def _from_batch(loader: DataLoader, first: int) -> Iterator[DataLoader]:
     """Let a dataloader begin with another batch than the first, once."""
@@ -160,8 +267,13 @@ class _Rest(Sampler):
         return islice(self.sampler, self.start, None)
 
 
+def _follows_epochs(model: nn.Module) -> bool:
+    """Return whether a part of the losses has other constants in each epoch."""
+    return any(hasattr(part, 'set_epoch') for part in model.modules())
+
+
 def _seed_step(seed: int, step: int) -> None:
-    key = view_keys(seed, step, torch.tensor([get_rank()])).item()
+    key = view_key(seed, step, get_rank())
     random.seed(key)
     np.random.seed(key % 2**32)
     torch.manual_seed(key % 2**63)

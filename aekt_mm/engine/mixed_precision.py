@@ -1,4 +1,4 @@
-"""Mixed precision: float16 on a GPU, bfloat16 anywhere."""
+"""Mixed precision: bfloat16 wherever it can be had, or else float16."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,18 +35,23 @@ class BFloat16OptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Compute in bfloat16 what is called in this context."""
-        with super().optim_context(model), autocast(dtype=torch.bfloat16):
+        # within a CUDA graph nothing may be kept from one step to the next
+        capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+        with (
+            super().optim_context(model),
+            autocast(dtype=torch.bfloat16, cache_enabled=not capturing),
+        ):
             yield
 
 
 def use_mixed_precision(cfg: Config) -> None:
-    """Let a run train in mixed precision: of float16 on a GPU, of bfloat16 on a CPU.
+    """Let a run train in mixed precision: bfloat16, or float16 on a GPU that lacks it.
 
     Args:
         cfg: Of the run, changed in place.
     """
     wrapper = cfg.setdefault('optim_wrapper', {})
-    if get_device() == 'cpu':
+    if get_device() == 'cpu' or torch.cuda.is_bf16_supported(including_emulation=False):
         wrapper.type = 'aekt_mm.BFloat16OptimWrapper'
     else:
         wrapper.type = 'AmpOptimWrapper'

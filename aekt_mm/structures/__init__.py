@@ -1,6 +1,13 @@
 """What travels between datasets, models and metrics."""
 
-from .batch_sample import BatchSample, batch_indices, batch_key, batch_target, batch_views
+from .batch_sample import (
+    BatchSample,
+    batch_indices,
+    batch_key,
+    batch_target,
+    batch_views,
+    require_views,
+)
 from .channel_order import SWAPPED, data_order, input_order, pipeline_order
 from .views import (
     ViewKey,
@@ -27,6 +34,7 @@ __all__ = [
     'kept_generators',
     'one_view',
     'pipeline_order',
+    'require_views',
     'seed_generators',
     'seeded',
     'view_key',

@@ -8,14 +8,18 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from .views import view_key
+
 
 class BatchSample(DataSample):
     """The data samples of a batch in one: each field holds N samples.
 
     Data fields, which follow the model from device to device: ``gt_label`` (N,) int64, in training
     ``view_key`` (N,) int64, and where classes are mixed ``gt_score`` (N, C). Meta fields, which
-    stay: ``sample_idx``, a numpy array (N,) int64, and in training ``view``, the number of the
-    view that all samples are in.
+    stay: in training ``view``, the number of the view that all samples are in, and ``first``, the
+    :class:`~aekt_mm.structures.ViewKey` of the first sample. ``sample_idx`` (N,) int64 is a numpy
+    array among the meta fields, or a tensor among the data fields where the images are on the
+    model's device already.
 
     It is also a sequence of mmpretrain's data samples, so that every head and metric takes it.
 
@@ -48,14 +52,15 @@ def _sample(label: Tensor, score: Tensor | None) -> DataSample:
     return sample
 
 
-def batch_views(data_samples: Sequence[DataSample]) -> tuple[int, np.ndarray, Tensor]:
+def batch_views(data_samples: Sequence[DataSample]) -> tuple[int, np.ndarray | Tensor, Tensor]:
     """Return where a batch's logits are kept.
 
     Args:
         data_samples: N samples in the same view, or a batch of them in one.
 
     Returns:
-        The view, the samples' indices in the dataset (N,) int64, and their labels (N,) int64.
+        The view, the samples' indices in the dataset (N,) int64, and their labels (N,) int64. The
+        indices are a tensor where a :class:`BatchSample` has one, else a numpy array.
     """
     if isinstance(data_samples, BatchSample):
         return data_samples.view, data_samples.sample_idx, data_samples.gt_label
@@ -71,14 +76,32 @@ def batch_indices(data_samples: Sequence[DataSample]) -> Tensor | None:
         data_samples: N samples, or a batch of them in one.
 
     Returns:
-        (N,) int64 on the CPU, or None where samples do not know them.
+        (N,) int64, or None where samples do not know them. On the CPU, unless a
+        :class:`BatchSample` has them on another device.
     """
     first = data_samples if isinstance(data_samples, BatchSample) else data_samples[0]
     if 'sample_idx' not in first:
         return None
     if isinstance(data_samples, BatchSample):
-        return torch.from_numpy(np.asarray(data_samples.sample_idx, dtype=np.int64))
+        return torch.as_tensor(data_samples.sample_idx)
     return torch.tensor([sample.sample_idx for sample in data_samples])
+
+
+def require_views(data_samples: Sequence[DataSample]) -> None:
+    """Check that a batch has views, from which its augmentation is drawn.
+
+    Args:
+        data_samples: N samples, or a batch of them in one.
+
+    Raises:
+        TypeError: If it has none.
+    """
+    first = data_samples if isinstance(data_samples, BatchSample) else data_samples[0]
+    if 'view_key' not in first:
+        raise TypeError(
+            'augmentation is drawn from views, but the batch has none: set '
+            "sampler=dict(type='ViewSampler') in train_dataloader"
+        )
 
 
 def batch_key(data_samples: Sequence[DataSample]) -> int:
@@ -90,14 +113,12 @@ def batch_key(data_samples: Sequence[DataSample]) -> int:
     Raises:
         TypeError: If they are in no view.
     """
-    whole = isinstance(data_samples, BatchSample)
-    first = data_samples if whole else data_samples[0]
-    if 'view_key' not in first:
-        raise TypeError(
-            'augmentation is drawn from views, but the batch has none: set '
-            "sampler=dict(type='ViewSampler') in train_dataloader"
-        )
-    return int(first.view_key[0]) if whole else first.view_key
+    require_views(data_samples)
+    if not isinstance(data_samples, BatchSample):
+        return data_samples[0].view_key
+    if 'first' in data_samples:
+        return view_key(*data_samples.first)  # to read it off the keys would wait for the device
+    return int(data_samples.view_key[0])
 
 
 def batch_target(data_samples: Sequence[DataSample]) -> Tensor:

@@ -64,11 +64,7 @@ def view_key(seed: int, view: int, sample: int) -> int:
         >>> view_key(5, 3, 8) == view_keys(5, 3, torch.tensor([8])).item()
         True
     """
-    x = ((_hash(seed, view) ^ sample) + GOLDEN) & WORD
-    x = (x ^ (x >> 30)) * MIX_1 & WORD
-    x = (x ^ (x >> 27)) * MIX_2 & WORD
-    x ^= x >> 31
-    return x - ((x >> 63) << 64)  # as int64 has it
+    return _mix_number(_hash(seed, view) ^ int(sample))
 
 
 def draw(keys: Tensor, count: int) -> Tensor:
@@ -128,7 +124,16 @@ def seeded(key: int) -> Iterator[None]:
 @lru_cache
 def _hash(seed: int, view: int) -> int:
     """All samples of an epoch share it."""
-    return _mix(_mix(torch.tensor(seed)) ^ view).item()
+    return _mix_number(_mix_number(seed) ^ view)
+
+
+def _mix_number(x: int) -> int:
+    """Compute :func:`_mix` of one number, as int64 has it."""
+    x = (x + GOLDEN) & WORD
+    x = (x ^ (x >> 30)) * MIX_1 & WORD
+    x = (x ^ (x >> 27)) * MIX_2 & WORD
+    x ^= x >> 31
+    return x - ((x >> 63) << 64)
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Stop a run that can't be right, and say why."""
 
+import math
+import statistics
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,11 @@ from aekt_mm.models.classifiers import num_classes
 from aekt_mm.models.weights import check_finite, load_own_weights, misfits
 from aekt_mm.registry import HOOKS
 
+from .figures_hook import read_figures, reading_is_due
 from .loss_epoch_hook import LossEpochHook
+
+#: What may help a run that has diverged.
+DIVERGED = 'a lower learning rate, a lower loss weight or a bounded explicit term may help'
 
 #: Over how many batches the teacher is watched.
 TRIAL_BATCHES = 100
@@ -28,21 +34,23 @@ class DistillCheckHook(Hook):
     names weights to start from. Before the first step: there are batches, labels are of classes
     that the model has, and the logits of a cached teacher belong to the data. After the first
     hundred steps a teacher that is right hardly more often than chance is warned of: it is
-    untrained, normalised wrongly, or has its classes in another order. After every step: the
-    student's and the teacher's logits are finite. The flags are read right after MMEngine has read
-    the losses, when there is nothing left to wait for.
+    untrained, normalised wrongly, or has its classes in another order. Of every step: its losses
+    are finite. They are read where a log line is due, so that no step waits for the device, and
+    before a validation or a checkpoint, for which the weights must be finite too.
 
     Raises:
         ValueError: If a checkpoint, the number of batches or the labels do not fit, or a part of a
             loss follows the epochs and there is no ``LossEpochHook``.
-        FloatingPointError: If logits are NaN or infinite; the message says whose, and in which
-            iteration. It comes before a checkpoint of that iteration can be written.
+        FloatingPointError: If a loss is NaN or infinite; the message says whose logits are, and
+            which iteration was the first. It comes before a checkpoint can be written.
     """
 
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
-        self.teacher_top1: list[Tensor] = []
+        self.teacher_top1: list[float] = []
+        self.pending: list[dict[str, Any]] = []
+        self.training = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare what was read with the model, which MMEngine fills as far as names fit."""
@@ -70,6 +78,7 @@ class DistillCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Look at loop and labels, and let a cached teacher look at the data."""
+        self.training = True
         loader, model = runner.train_dataloader, _unwrapped(runner.model)
         if len(loader) == 0:
             raise ValueError(
@@ -102,18 +111,43 @@ class DistillCheckHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Look at the logits' flags, and at the teacher's accuracy."""
+        """Keep the step's figures; look at all where a log line is due."""
+        self.pending.append({'iter': runner.iter + 1, **(outputs or {})})
+        if reading_is_due(self, runner, batch_idx):
+            self.look(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        """Look at what is pending, and at the weights."""
+        if self.training:
+            self.look(runner)
+            _check_weights(dict(_unwrapped(runner.model).named_parameters()), runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Look at what is pending, and at the weights that are saved."""
+        self.look(runner)
+        _check_weights(checkpoint['state_dict'], runner)
+
+    def look(self, runner: Runner) -> None:
+        """Look at the figures of all steps since the last time.
+
+        Raises:
+            FloatingPointError: If a loss of one is NaN or infinite.
+        """
+        steps = read_figures(self.pending)
+        self.pending.clear()
         model = _unwrapped(runner.model)
-        finite = getattr(model, 'finite', None)
-        if finite is not None and not finite.all():
-            raise FloatingPointError(_not_finite(*finite.tolist(), runner))
-        if 'teacher_top1' in (outputs or {}) and len(self.teacher_top1) < TRIAL_BATCHES:
-            self.teacher_top1.append(torch.as_tensor(outputs['teacher_top1']))
-            if len(self.teacher_top1) == min(TRIAL_BATCHES, runner.max_iters):
+        for figures in steps:
+            if not math.isfinite(figures.get('loss', 0.0)):
+                raise FloatingPointError(_not_finite(figures, model, runner))
+        found = [figures['teacher_top1'] for figures in steps if 'teacher_top1' in figures]
+        wanted = min(TRIAL_BATCHES, runner.max_iters)
+        if len(self.teacher_top1) < wanted and found:
+            self.teacher_top1 = (self.teacher_top1 + found)[:wanted]
+            if len(self.teacher_top1) == wanted:
                 self._judge(num_classes(model.student))
 
     def _judge(self, classes: int | None) -> None:
-        top1 = torch.stack(self.teacher_top1).mean().item()
+        top1 = statistics.fmean(self.teacher_top1)
         # a tenth of the way from chance to perfection
         if classes is not None and top1 < 100 / classes + 10 * (1 - 1 / classes):
             print_log(
@@ -176,17 +210,35 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
-def _not_finite(student: bool, teacher: bool, runner: Runner) -> str:
-    sides = {
-        (False, True): "the student's logits are",
-        (True, False): "the teacher's logits are",
-    }.get((student, teacher), "both the student's and the teacher's logits are")
-    hint = (
-        'training diverged: a lower learning rate, a lower loss weight or a bounded explicit '
-        'term may help'
-        if not student
-        else 'look at its checkpoint and its normalisation'
-    )
-    return (
-        f'{sides} NaN or infinite in iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {hint}'
-    )
+def _check_weights(weights: dict[str, Tensor], runner: Runner) -> None:
+    """Refuse to go on with weights that are no numbers, reading from their device once."""
+    names = [name for name, value in weights.items() if value.is_floating_point()]
+    if not names:
+        return
+    finite = torch.stack([weights[name].isfinite().all() for name in names]).tolist()
+    if not all(finite):
+        raise FloatingPointError(
+            f'{names[finite.index(False)]} is NaN or infinite in iteration {runner.iter + 1} '
+            f'(epoch {runner.epoch + 1}): training diverged: {DIVERGED}'
+        )
+
+
+def _not_finite(figures: dict[str, Any], model: nn.Module, runner: Runner) -> str:
+    """Say what was not finite in a step: logits where a distiller has noticed, else losses."""
+    student, teacher = getattr(model, 'finite', torch.ones(2, dtype=torch.bool)).tolist()
+    if student and teacher:
+        names = [
+            name
+            for name, value in figures.items()
+            if name != 'loss' and 'loss' in name and not math.isfinite(value)
+        ]
+        what = f'{", ".join(names) or "the loss"} is'
+    else:
+        sides = ["the student's"] * (not student) + ["the teacher's"] * (not teacher)
+        what = f'{"both " * (len(sides) == 2)}{" and ".join(sides)} logits are'
+    hint = f'training diverged: {DIVERGED}'
+    if student and not teacher:
+        hint = 'look at its checkpoint and its normalisation'
+    first = figures['iter']
+    epoch = runner.epoch + 1
+    return f'{what} NaN or infinite in iteration {first} (epoch {epoch}): {hint}'

@@ -158,8 +158,9 @@ class ProgressHook(Hook):
         return f'{images:,.0f} images/s   {left} left'
 
     def _figures(self, runner: Runner, outputs: dict | None) -> str:
-        hub = runner.message_hub
-        mean = {name: hub.get_scalar(f'train/{name}').mean(WINDOW) for name in outputs or {}}
+        scalars = runner.message_hub.log_scalars  # of which the first steps are read later
+        known = [name for name in outputs or {} if f'train/{name}' in scalars]
+        mean = {name: scalars[f'train/{name}'].mean(WINDOW) for name in known}
         losses = {name: value for name, value in mean.items() if 'loss' in name}
         parts = [
             f'{name.rpartition(".")[2].removeprefix("loss_")} {value:.3f}'

@@ -9,7 +9,7 @@ from mmpretrain.models import RandomBatchAugment
 from torch import Tensor
 
 from aekt_mm.registry import MODELS
-from aekt_mm.structures import BatchSample, batch_key, draw, seeded
+from aekt_mm.structures import BatchSample, batch_key, draw, require_views, seeded
 
 
 @MODELS.register_module()
@@ -88,14 +88,18 @@ class BatchPreprocessor(BaseDataPreprocessor):
                 'BatchPreprocessor takes the whole batches of an ArrayDataset with '
                 f"collate_fn=dict(type='whole_batch'), but got {type(samples).__name__}"
             )
-        key = batch_key(samples) if training and self._augments else None
-        images, samples = self.cast_data(data['inputs']), self.cast_data(samples)
-        if key is not None:
+        augments = training and self._augments
+        if augments:
+            require_views(samples)
+        images = data['inputs']
+        if images.device != self.mean.device:
+            images, samples = self.cast_data(images), self.cast_data(samples)
+        if augments:
             images = crop_and_flip(images, samples.view_key, self.crop_padding, self.flip)
         inputs = self._normalise(images)
-        if key is not None and self.batch_augments is not None:
+        if augments and self.batch_augments is not None:
             shares = F.one_hot(samples.gt_label, self.num_classes).float()
-            with seeded(key):
+            with seeded(batch_key(samples)):
                 inputs, samples.gt_score = self.batch_augments(inputs, shares)
         return dict(inputs=inputs, data_samples=samples)
 

@@ -7,6 +7,7 @@ global generator, in the order of the batch; neither can take an image's draws f
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -16,6 +17,13 @@ from aekt_mm.structures import draw
 #: YIQ of B, G and R (NTSC, 1953): brightness (of ITU-R BT.601), and a plane of colours in which
 #: hue is an angle.
 YIQ = ((0.114, 0.587, 0.299), (-0.322, -0.274, 0.596), (0.312, -0.523, 0.211))
+YIQ_INVERSE = tuple(map(tuple, torch.tensor(YIQ).inverse().tolist()))
+
+
+@lru_cache
+def _constant(values: tuple, device: torch.device) -> Tensor:
+    """Return numbers as a float32 tensor, copied to the device once: a copy waits for it."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 class ViewAugmentation:
@@ -108,7 +116,7 @@ def jitter(images: Tensor, draws: Tensor, ranges: dict) -> Tensor:
     )
     angle = 2 * math.pi * ranges['hue'] * (2 * draws[3] - 1)
 
-    grey = images.new_tensor(YIQ[0])
+    grey = _constant(YIQ[0], images.device)
     same = torch.eye(3, device=images.device)
     to_grey = grey.expand(3, 3)  # each channel becomes the grey of all
     matrices = torch.stack(
@@ -134,12 +142,12 @@ def jitter(images: Tensor, draws: Tensor, ranges: dict) -> Tensor:
 
 def _hue_matrices(angle: Tensor) -> Tensor:
     """Return (N, 3, 3) maps of BGR that turn hue by angles (N,), in radians."""
-    yiq = angle.new_tensor(YIQ)
+    yiq, inverse = (_constant(values, angle.device) for values in (YIQ, YIQ_INVERSE))
     turn = torch.zeros(len(angle), 3, 3, device=angle.device)
     turn[:, 0, 0] = 1
     turn[:, 1, 1] = turn[:, 2, 2] = angle.cos()
     turn[:, 1, 2], turn[:, 2, 1] = -angle.sin(), angle.sin()
-    return torch.linalg.inv(yiq) @ turn @ yiq
+    return inverse @ turn @ yiq
 
 
 def erase(images: Tensor, draws: Tensor, options: dict) -> Tensor:
@@ -168,7 +176,7 @@ def erase(images: Tensor, draws: Tensor, options: dict) -> Tensor:
     columns = (column >= left[:, None]) & (column < (left + broad)[:, None])
     chosen = (draws[0] < options['prob'])[:, None, None]
     inside = chosen & rows[:, :, None] & columns[:, None, :]
-    color = torch.tensor(options['fill_color'], device=images.device)
+    color = _constant(tuple(options['fill_color']), images.device)
     if not images.is_floating_point():
         color = color.round()
     return torch.where(inside[:, None], color.to(images.dtype)[:, None, None], images)

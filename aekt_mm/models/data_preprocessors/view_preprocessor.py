@@ -5,7 +5,7 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch import Tensor
 
 from aekt_mm.registry import MODELS
-from aekt_mm.structures import BatchSample, batch_key, seeded
+from aekt_mm.structures import BatchSample, batch_key, require_views, seeded
 
 from .view_augmentation import ViewAugmentation
 
@@ -47,19 +47,25 @@ class ViewPreprocessor(ClsDataPreprocessor):
         if isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.shape[1] != 3:
             inputs = inputs.permute(0, 3, 1, 2)
         if training and self.view_augments is not None:
-            batch_key(samples)  # says what to do if there are no views
+            require_views(samples)
             keys = samples.view_key if whole else torch.tensor([s.view_key for s in samples])
             inputs, keys = self.cast_data(inputs), self.cast_data(keys)
             inputs = self.view_augments(inputs, keys)
-        data = {**data, 'inputs': inputs, 'data_samples': list(samples) if whole else samples}
-        if training and self.batch_augments is not None:
+        mixes = training and self.batch_augments is not None
+        scored = mixes or self.to_onehot  # mmpretrain's code for it takes samples one by one
+        separate = samples
+        if whole:
+            separate = list(samples) if scored else None
+        data = {**data, 'inputs': inputs, 'data_samples': separate}
+        if mixes:
             with seeded(batch_key(samples)):
                 data = super().forward(data, training)
         else:
             data = super().forward(data, training)
         data['inputs'] = data['inputs'].contiguous(memory_format=torch.channels_last)
         if whole:
-            separate, data['data_samples'] = data['data_samples'], self.cast_data(samples)
-            if 'gt_score' in separate[0]:
-                data['data_samples'].gt_score = torch.stack([s.gt_score for s in separate])
+            data['data_samples'] = self.cast_data(samples)
+            if scored:
+                scores = [sample.gt_score for sample in separate]
+                data['data_samples'].gt_score = torch.stack(scores)
         return data

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -122,8 +122,9 @@ class LogitDistiller(BaseModel):
 
         # multiplies the distillation losses; a tensor, so that a compiled step need not know it
         self.register_buffer('distill_weight', torch.ones(()), persistent=False)
-        #: Whether all logits of the last batch were finite, the student's and the teacher's.
-        self.finite: Tensor | None = None
+        # whether logits were finite, the student's and the teacher's: so far, or in the first step
+        # in which they were not
+        self.register_buffer('finite', torch.ones(2, dtype=torch.bool), persistent=False)
 
     @property
     def _head(self) -> nn.Module:
@@ -172,11 +173,10 @@ class LogitDistiller(BaseModel):
         # first, so that its activations are gone before the student's are kept for the gradient
         teacher_logits = self.teacher(inputs, data_samples)
         classification, distillation = self._logits(inputs)
-        losses = self._label_loss(classification, data_samples)
-        self.finite = torch.stack(
-            [logits.detach().isfinite().all() for logits in (distillation, teacher_logits)]
-        )
         target = batch_target(data_samples)
+        losses = self._label_loss(classification, target, data_samples)
+        finite = torch.stack([x.detach().isfinite().all() for x in (distillation, teacher_logits)])
+        self.finite.copy_(torch.where(self.finite.all(), finite, self.finite))
         losses |= _statistics(classification, teacher_logits, target)
         parts = {
             name: distill_loss(distillation, teacher_logits, target)
@@ -193,11 +193,27 @@ class LogitDistiller(BaseModel):
                 losses[f'{name}.{key}'] = weight * value
         return losses
 
+    def _label_loss(
+        self, logits: Tensor, target: Tensor, data_samples: Sequence[DataSample]
+    ) -> dict[str, Tensor]:
+        head = self._head
+        if getattr(type(head), '_get_loss', None) is ClsHead._get_loss and not head.cal_acc:
+            # what it computes, without taking the samples apart: that costs more than the loss
+            return {'loss_ce': head.loss_module(logits, target, avg_factor=len(logits))}
+        return self._loss_of_samples(logits, data_samples)
+
     @torch.compiler.disable  # where a whole step is compiled: heads take samples one by one
-    def _label_loss(self, logits: Tensor, data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
+    def _loss_of_samples(
+        self, logits: Tensor, data_samples: Sequence[DataSample]
+    ) -> dict[str, Tensor]:
         losses = self._head._get_loss(logits, data_samples)
         losses['loss_ce'] = losses.pop('loss')
         return losses
+
+    def prepare(self, data_samples: Sequence[DataSample]) -> None:
+        """Do for a batch what a step that runs as a CUDA graph can't: read the teacher's logits."""
+        if hasattr(self.teacher, 'prepare'):
+            self.teacher.prepare(data_samples)
 
     def _logits(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the student's logits for classification and for distillation."""

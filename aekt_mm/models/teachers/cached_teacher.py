@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -39,6 +40,9 @@ class CachedTeacher:
         self.cache.require_complete()
         self.num_classes = self.cache.classes
         self.attached = False
+        self.labels: Tensor | None = None  # of the data set, which logits of the format topk need
+        self.table: Tensor | None = None  # the logits of one view, on the images' device
+        self.table_view: int | None = None
         if online is not None:
             self._compare({'teacher': teacher_identity(online)})
 
@@ -73,6 +77,7 @@ class CachedTeacher:
                 f'{self.cache.folder} has {self.cache.views}: partners change with every epoch'
             )
         loader.sampler.num_views = self.cache.views
+        self.labels = getattr(loader.dataset, 'labels', None)
         self.attached = True
 
     def tap(self, paths: Sequence[str]) -> NoReturn:
@@ -105,7 +110,31 @@ class CachedTeacher:
                 "check=dict(type='DistillCheckHook') to default_hooks"
             )
         view, samples, labels = batch_views(data_samples)
-        return self.cache.read(view, samples, labels)
+        if not isinstance(samples, Tensor):
+            return self.cache.read(view, samples, labels)
+        self.prepare(data_samples)
+        return self.table.index_select(0, samples)
+
+    def prepare(self, data_samples: Sequence[DataSample]) -> None:
+        """Load the logits of a batch's whole view, where its samples are on a device already.
+
+        A step that runs as a CUDA graph can't read a file: this is called before it.
+
+        Args:
+            data_samples: As of a call.
+
+        Raises:
+            ValueError: If the view is damaged.
+        """
+        view, samples, _ = batch_views(data_samples)
+        if view == self.table_view or not isinstance(samples, Tensor):
+            return
+        logits = self.cache.read(view, np.arange(self.cache.samples), self.labels)
+        if self.table is None:
+            self.table = logits.to(samples.device)
+        else:  # in its place, from where a graph reads it
+            self.table.copy_(logits)
+        self.table_view = view
 
     def _compare(self, run: dict) -> None:
         found = differences(self.cache.manifest['identity'], run)
