@@ -276,4 +276,7 @@ def _seed_step(seed: int, step: int) -> None:
     key = view_key(seed, step, get_rank())
     random.seed(key)
     np.random.seed(key % 2**32)
-    torch.manual_seed(key % 2**63)
+    # not torch.manual_seed, which where there is no GPU formats a stack trace each time: 0.3 ms
+    torch.default_generator.manual_seed(key % 2**63)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(key % 2**63)

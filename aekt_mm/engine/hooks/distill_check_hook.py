@@ -16,7 +16,7 @@ from aekt_mm.models.classifiers import num_classes
 from aekt_mm.models.weights import check_finite, load_own_weights, misfits
 from aekt_mm.registry import HOOKS
 
-from .figures_hook import read_figures, reading_is_due
+from .figures_hook import read_figures, reading_is_due, without_graph
 from .loss_epoch_hook import LossEpochHook
 
 #: What may help a run that has diverged.
@@ -112,7 +112,7 @@ class DistillCheckHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         """Keep the step's figures; look at all where a log line is due."""
-        self.pending.append({'iter': runner.iter + 1, **(outputs or {})})
+        self.pending.append({'iter': runner.iter + 1, **without_graph(outputs)})
         if reading_is_due(self, runner, batch_idx):
             self.look(runner)
 

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.hooks import Hook, LoggerHook, RuntimeInfoHook
+from mmengine.logging import HistoryBuffer
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 
@@ -11,6 +13,14 @@ from aekt_mm.registry import HOOKS
 
 #: How many steps the message hub remembers at least.
 HISTORY = 1000
+
+
+def without_graph(figures: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a step's figures so that they can be kept: with a graph they would keep the step's."""
+    return {
+        name: value.detach() if isinstance(value, Tensor) else value
+        for name, value in (figures or {}).items()
+    }
 
 
 def read_figures(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -25,12 +35,7 @@ def read_figures(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
         >>> read_figures([{'loss': torch.tensor(0.5)}, {'loss': torch.tensor(0.25), 'lr': 0.1}])
         [{'loss': 0.5}, {'loss': 0.25, 'lr': 0.1}]
     """
-    tensors = [
-        value.detach().reshape(())
-        for step in steps
-        for value in step.values()
-        if isinstance(value, Tensor)
-    ]
+    tensors = [value for step in steps for value in step.values() if isinstance(value, Tensor)]
     numbers = iter(torch.stack(tensors).tolist() if tensors else ())
     return [
         {name: next(numbers) if isinstance(v, Tensor) else v for name, v in step.items()}
@@ -70,7 +75,7 @@ class FiguresHook(RuntimeInfoHook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Keep the step's figures; read all where a log line is due."""
-        self.pending.append(outputs or {})
+        self.pending.append(without_graph(outputs))
         if reading_is_due(self, runner, batch_idx):
             self.read(runner)
 
@@ -87,13 +92,20 @@ class FiguresHook(RuntimeInfoHook):
 
     def read(self, runner: Runner) -> None:
         """Give the message hub the figures of all steps since the last reading."""
-        hub = runner.message_hub
+        columns: dict[str, list[Any]] = {}
         for figures in read_figures(self.pending):
             for name, value in figures.items():
-                hub.update_scalar(f'train/{name}', value)
+                columns.setdefault(f'train/{name}', []).append(value)
         self.pending.clear()
+        hub = runner.message_hub
+        for name, (first, *rest) in columns.items():
+            hub.update_scalar(name, first)
+            values, counts = hub.log_scalars[name].data
+            values, counts = np.append(values, rest), np.append(counts, np.ones(len(rest), int))
+            hub.log_scalars[name] = HistoryBuffer(values, counts)
         if any(log.get('window_size') == 'global' for log in runner.log_processor.custom_cfg):
             return
         longest = max(HISTORY, len(runner.train_dataloader), runner.log_processor.window_size)
-        for history in hub.log_scalars.values():
-            history.max_length = longest
+        for name, history in hub.log_scalars.items():
+            values, counts = (part[-longest:] for part in history.data)
+            hub.log_scalars[name] = HistoryBuffer(values, counts, max_length=longest)
