@@ -42,11 +42,9 @@ def model_of(name, **teacher):
     ['resnet56_resnet20_cifar100', 'r50_mobilenet-v1_imagenet', 'resnet20_resnet8_cifar100_8e'],
 )
 def test_what_is_composed_is_what_is_written(method, pair):
-    """But for the weight that DKD's and AEKT's files take from the pair's, and what was found."""
+    """But for what was found, and what DKD's and AEKT's files keep of the pair by its name."""
     composed = compose(f'{method}_{pair}')
     written = Config.fromfile(CONFIGS / method / f'{method}_{pair}.py')
-    if method != 'kd':
-        composed.model.losses[method].beta = written.beta
     if 'found' in written:
         composed.found = written.found
         composed.model.losses[method].update(written.found)
@@ -181,6 +179,21 @@ def test_a_recipe_says_nothing_but_what_a_run_needs():
 def test_what_there_is_not(name, error, message):
     with pytest.raises(error, match=message):
         load_recipe(name)
+
+
+def test_a_method_takes_nothing_from_another_methods_recipe():
+    """KD's file of this pair has a temperature of its own."""
+    assert set(load_recipe('nkd_micronet_resnet8_cifar100').model.losses) == {'nkd'}
+
+
+def test_a_pair_whose_student_has_no_recipe_alone_is_refused(tmp_path, monkeypatch):
+    for folder in ('methods', 'pairs'):
+        (tmp_path / '_base_' / folder).mkdir(parents=True)
+    (tmp_path / '_base_/methods/nkd.py').touch()
+    (tmp_path / '_base_/pairs/resnet56_mlp_cifar100.py').touch()
+    monkeypatch.setattr('aekt_mm.recipes.CONFIGS', tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'no configs/vanilla/vanilla_mlp_cifar100\.py'):
+        compose('nkd_resnet56_mlp_cifar100')
 
 
 def test_a_run_keeps_a_copy_that_is_the_recipe(tmp_path):
