@@ -158,6 +158,7 @@ def test_torchdistills_sample_has_its_own_schedule(tmp_path):
     schedule = cfg.param_scheduler
     assert (schedule.type, schedule.milestones, schedule.gamma) == ('MultiStepLR', [5, 15], 0.1)
     assert (cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size) == (20, 32)
+    assert cfg.auto_scale_lr.base_batch_size == 32  # -adjust_lr multiplies by the number of GPUs
     assert cfg.model.student.head.loss.loss_weight == 0.5
     assert cfg.model.losses.kd.to_dict() == dict(type='KDLoss', temperature=1.0, alpha=0.5)
     recipe = Config.fromfile(find_recipe('aekt_mm::kd/kd_r34_r18_imagenet.py'))
