@@ -32,9 +32,6 @@ CONFIGS = next((folder.resolve() for folder in _PLACES if folder.is_dir()), None
 #: What a recipe is put together from beside its method, each from a folder of ``configs/_base_``.
 PARTS = ('pair', 'dataset', 'schedule')
 
-#: The method that every pair has a recipe of, which says what the pair is trained with.
-REFERENCE = 'kd'
-
 
 def find_recipe(reference: str, folder: str | Path = '.') -> Path:
     """Return the file of a recipe; one that has none of its own is made and written.
@@ -68,7 +65,7 @@ def find_recipe(reference: str, folder: str | Path = '.') -> Path:
     if recipe.is_file() and not parts:
         return recipe
     if recipe.is_file():
-        text = _with_parts(recipe, parts)
+        text = _with_parts(recipe.name, recipe.read_text(encoding='utf-8'), parts)
     elif recipe.parent.name in methods() and recipe.stem in _composable(recipe.parent.name):
         text = compose(recipe.stem, parts).pretty_text
     else:
@@ -89,10 +86,13 @@ def methods() -> list[str]:
 
 
 def compose(name: str, parts: Mapping[str, Path] = MappingProxyType({})) -> Config:
-    """Make a recipe that has no file: that of KD for the pair, with another method.
+    """Make a recipe that has no file, of its pair and its method.
 
-    The method is ``_base_/methods/METHOD.py`` (or ``METHOD_imagenet.py``), and of the model what is
-    said there in ``per_pair`` for this one.
+    The pair is ``_base_/pairs/TEACHER_STUDENT_DATASET.py``. Data set and schedule are those that
+    its student has alone, in ``vanilla/vanilla_STUDENT_DATASET.py``. The method is
+    ``_base_/methods/METHOD.py`` (or ``METHOD_imagenet.py``), which may say more: in ``per_pair``
+    what the model has for this pair, and in ``instead`` which bases take the place of the shared
+    ones. A loss whose ``beta`` is None has the pair's.
 
     Args:
         name: ``METHOD_TEACHER_STUDENT_DATASET``, with ``_8e`` behind it for a short one.
@@ -108,28 +108,47 @@ def compose(name: str, parts: Mapping[str, Path] = MappingProxyType({})) -> Conf
             f'there is no config {name}: it is no file, and a recipe begins with one of '
             f'{", ".join(methods())}'
         )
+    short = pair.removesuffix('_8e')
     pairs = [made.partition('_')[2] for made in _composable(method)]
     if pair not in pairs:
+        if (CONFIGS / '_base_' / 'pairs' / f'{short}.py').is_file():
+            raise FileNotFoundError(
+                f'there is no recipe {name}: data set and schedule are those that its student has '
+                f'alone, and there is no configs/vanilla/{_alone(pair).name}'
+            )
         close = difflib.get_close_matches(pair, pairs, n=3) or sorted(pairs)
         raise FileNotFoundError(
             f'there is no recipe {name}: no pair is called {pair!r}; near it are {", ".join(close)}'
         )
-    reference = CONFIGS / REFERENCE / f'{REFERENCE}_{pair}.py'
-    text = _with_parts(reference, parts).replace(f'methods/{REFERENCE}', f'methods/{method}')
-    method_file = Path(re.search(r"'(.*/methods/.*)'", text)[1])
+    suffix = '_imagenet' if short.endswith('_imagenet') else ''
+    method_file = CONFIGS / '_base_' / 'methods' / f'{method}{suffix}.py'
     if not method_file.is_file():
         raise ValueError(f'there is no recipe {name}: {method} has no constants for ImageNet')
+    said = Config.fromfile(method_file)
+    alone = _alone(pair).read_text(encoding='utf-8')
+    bases = [
+        f'pairs/{short}.py',
+        f'methods/{method_file.name}',
+        *(
+            said.get('instead', {}).get(base, base)
+            for base in re.findall(r"'\.\./_base_/((?!networks/).*)'", alone)
+        ),
+    ]
+    lines = ''.join(f"    '../_base_/{base}',\n" for base in bases)
+    text = _with_parts(name, f'_base_ = [\n{lines}]\n\nmodel = _base_.pair\n', parts)
     cfg = Config.fromstring(text, '.py')
 
-    short = pair.removesuffix('_8e')
     cfg.merge_from_dict(dict(model=cfg.get('per_pair', {}).get(short, {})))
     if not (cfg.model.get('losses') or cfg.model.get('features')):
         raise ValueError(
             f'there is no recipe {name}: configs/_base_/methods/{method_file.name} says nothing '
             f'for {short} in per_pair'
         )
+    for loss in (cfg.model.get('losses') or {}).values():
+        if loss.get('beta', 0) is None:
+            loss.beta = cfg.get('beta')
     # what else a method's file says, it says for itself
-    own = set(Config.fromfile(method_file)) - {'model', 'custom_hooks'}
+    own = set(said) - {'model', 'custom_hooks'}
     content = {key: value for key, value in cfg.to_dict().items() if key not in own}
     # where it would be, for what is looked for beside it and for the copy that a run keeps
     return Config(content, cfg_text=text, filename=CONFIGS / method / f'{name}.py')
@@ -137,13 +156,22 @@ def compose(name: str, parts: Mapping[str, Path] = MappingProxyType({})) -> Conf
 
 def _composable(method: str) -> list[str]:
     """Return the names of the recipes that a method has, or would have."""
-    references = (CONFIGS / REFERENCE).glob('*.py')
-    return [method + path.stem.removeprefix(REFERENCE) for path in references]
+    pairs = (path.stem for path in (CONFIGS / '_base_' / 'pairs').glob('*.py'))
+    return [
+        f'{method}_{pair}{short}'
+        for pair in pairs
+        for short in ('', '_8e')
+        if _alone(pair + short).is_file()
+    ]
 
 
-def _with_parts(recipe: Path, parts: Mapping[str, Path]) -> str:
+def _alone(pair: str) -> Path:
+    """Return the recipe of the student of a pair, ``TEACHER_STUDENT_DATASET``, alone."""
+    return CONFIGS / 'vanilla' / f'vanilla_{pair.partition("_")[2]}.py'
+
+
+def _with_parts(name: str, text: str, parts: Mapping[str, Path]) -> str:
     """Return the text of a recipe that differs in the files that it is put together from."""
-    text = recipe.read_text(encoding='utf-8')
     if 'pair' in parts:
         taken = set(re.findall(r'_base_\.(pair|beta)\b', text))
         defined = Config.fromfile(parts['pair'], import_custom_modules=False).keys()
@@ -155,7 +183,7 @@ def _with_parts(recipe: Path, parts: Mapping[str, Path]) -> str:
     for part, file in parts.items():
         own = re.search(rf'\.\./_base_/{part}s/[\w.-]+', text)
         if own is None:
-            raise ValueError(f'{recipe.name} has no {part} that {file} could take the place of')
+            raise ValueError(f'{name} has no {part} that {file} could take the place of')
         text = text[: own.start()] + file.as_posix() + text[own.end() :]
     return text.replace('../_base_/', f'{CONFIGS.as_posix()}/_base_/')
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-import aekt_mm  # noqa: F401
+from aekt_mm import recipes
 from aekt_mm.engine.image_preparing import prepare_images
 from aekt_mm.engine.launching import build_runner
 from aekt_mm.engine.prepared_sets import use_prepared
@@ -94,7 +94,7 @@ def test_every_page_is_tried():
 
 
 @pytest.mark.usefixtures('loading_alone_is_tested_elsewhere')
-def test_a_pair(checkout):
+def test_a_pair(checkout, monkeypatch):
     files = examples('add_a_pair')
     write(checkout, files)
     recipe = 'my_project/aekt_resnet20_wrn-10-1_digits.py'
@@ -110,6 +110,17 @@ def test_a_pair(checkout):
     distiller = build(MODELS, cfg.model)
     assert distiller.student.backbone.__class__.__name__ == 'CIFARVGG'
     assert distiller.losses.dkd.beta == 6.0
+
+    # the pair's file alone is enough for every method by name
+    (checkout / 'configs/dkd/dkd_resnet110_vgg8_cifar100.py').unlink()
+    monkeypatch.setattr(recipes, 'CONFIGS', checkout / 'configs')
+    composed = recipes.compose('dkd_resnet110_vgg8_cifar100')
+    composed.model.teacher.checkpoint = None
+    assert composed.model == cfg.model
+    assert composed.param_scheduler == cfg.param_scheduler
+    name = 'aekt_mm::nkd/nkd_resnet110_vgg8_cifar100.py'
+    composed = Config.fromfile(recipes.find_recipe(name))
+    assert (composed.model.losses.nkd.type, composed.train_cfg.max_epochs) == ('NKDLoss', 240)
 
     cfg = Config.fromfile(checkout / 'my_project/kd_short.yaml')
     assert cfg.train_cfg.max_epochs == 10

@@ -53,6 +53,8 @@ METHODS = {
     'wttm': 'WTTM',
     'kd-ls': 'KD+LS',
     'dkd-ls': 'DKD+LS',
+    'ctkd-ls': 'CTKD+LS',
+    'mlkd-ls': 'MLKD+LS',
     'rld': 'RLD',
     'aekt': 'AEKT',
     'aekt-ls': 'AEKT+LS',
@@ -135,11 +137,12 @@ def figures(results: list[dict]) -> str:
     """Return tables of top-1 accuracy, a row for each pair and a column for each method.
 
     Args:
-        results: As for :func:`metafile`. What was measured here is in italics.
+        results: As for :func:`metafile`. What was measured here is in italics; a dagger marks what
+            the recipe is not like in every respect, and the ``note`` beside the source says how.
     """
     cells: dict[str, dict[str, dict[str, list[str]]]] = {}
     for result in results:
-        form = '{:.2f}' if 'source' in result else '*{:.2f}*'
+        form = ('{:.2f}' if 'source' in result else '*{:.2f}*') + '†' * ('note' in result)
         for name, top1 in result['top1'].items():
             method, *networks, dataset = name.removesuffix('_8e').split('_')
             if len(networks) == 2:
@@ -166,7 +169,8 @@ def figures(results: list[dict]) -> str:
         used = {name.partition('_')[0] for name in result['top1']} - {'vanilla'}
         if 'source' in result and used:
             columns = ', '.join(METHODS[method] for method in METHODS if method in used)
-            lines.append(f'- {columns}: {result["source"]}')
+            note = f'. † {result["note"]}' if 'note' in result else ''
+            lines.append(f'- {columns}: {result["source"]}{note}')
     return '\n'.join([*lines, ''])
 
 

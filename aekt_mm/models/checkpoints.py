@@ -1,5 +1,6 @@
 """Reading checkpoints without running code from them, and not a damaged one; writing weights."""
 
+import argparse
 import hashlib
 import pickle
 import re
@@ -35,9 +36,11 @@ def _attribute(owner: Any, name: str) -> Any:
 
 _core = np._core if np.lib.NumpyVersion(np.__version__) >= '2.0.0' else np.core
 
-#: What MMEngine's checkpoints hold beside tensors; the logged numbers are numpy arrays, and numpy 1
-#: and 2 name their internals differently.
-MMENGINE_GLOBALS = [
+#: What checkpoints hold beside tensors, which is data alone. MMEngine's have logged numbers, as
+#: numpy arrays (numpy 1 and 2 name their internals differently); torchdistill's, DeiT's and timm's
+#: the options of their command line.
+DATA_GLOBALS = [
+    argparse.Namespace,
     *ATTRIBUTES,
     (_attribute, 'builtins.getattr'),
     np.ndarray,
@@ -56,7 +59,7 @@ DIGEST = 'blake2b'
 
 
 def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
-    """Load a checkpoint that holds tensors, numbers, strings and MMEngine's log buffers.
+    """Load a checkpoint that holds tensors, numbers, strings and what is in ``DATA_GLOBALS``.
 
     Anything else in the file would be code of whoever wrote it, and is refused unread. So is a file
     of which a bit has changed since it was written: the archives that torch has written since 1.6
@@ -84,7 +87,7 @@ def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
         return {'state_dict': _load_safetensors(path, map_location)}
     _check_archive(path)
     try:
-        with torch.serialization.safe_globals(MMENGINE_GLOBALS):
+        with torch.serialization.safe_globals(DATA_GLOBALS):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # a damaged pickle raises whatever it stumbles over
         refused = re.search(r'GLOBAL (\S+)|asks for (attribute .*)', str(error))

@@ -107,12 +107,14 @@ def test_figures_have_a_column_for_each_method():
         dict(source='a paper', top1={'nkd_r34_r18_imagenet': 71.96, 'vanilla_r18_imagenet': 69.0}),
         dict(source='another', top1={'kd_r34_r18_imagenet': 70.0, 'aekt_r34_r18_imagenet': 72.0}),
         dict(command='train', top1={'aekt_r34_r18_imagenet': 71.5, 'kd_a_b_cifar100_8e': 50.0}),
+        dict(source='a third', note='of 120 epochs', top1={'dist_r34_r18_imagenet': 72.07}),
     ]
     lines = figures(results).splitlines()
-    assert '| teacher → student | KD | NKD | AEKT |' in lines
-    assert '| r34 → r18 | 70.00 | 71.96 | 72.00 *71.50* |' in lines
+    assert '| teacher → student | KD | DIST | NKD | AEKT |' in lines
+    assert '| r34 → r18 | 70.00 | 72.07† | 71.96 | 72.00 *71.50* |' in lines
     assert '| a → b, 8 epochs | *50.00* |' in lines
-    assert lines[-2:] == ['- NKD: a paper', '- KD, AEKT: another']
+    sources = ['- NKD: a paper', '- KD, AEKT: another', '- DIST: a third. † of 120 epochs']
+    assert lines[-3:] == sources
 
 
 def test_the_model_index_is_read_by_the_fields_reader():

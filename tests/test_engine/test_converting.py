@@ -1,5 +1,6 @@
-"""Checkpoints of RepDistiller, mdistiller, torchvision and timm, there and back."""
+"""Checkpoints of RepDistiller, mdistiller, torchvision, timm and torchdistill, there and back."""
 
+import argparse
 import json
 import resource
 import runpy
@@ -135,6 +136,27 @@ def test_a_distillers_recipe_means_its_student(tmp_path):
     torch.save(student.state_dict(), tmp_path / 'ours.pth')
     convert(recipe, tmp_path / 'ours.pth', tmp_path / 'theirs.pth', 'repdistiller')
     assert len(saved(tmp_path / 'theirs.pth')['model']) == len(student.state_dict())
+
+
+def test_what_torchdistill_saves_needs_no_saving_anew(tmp_path):
+    """It keeps its command line, an argparse.Namespace, beside the weights."""
+    recipe = VANILLA / 'vanilla_resnet8_cifar100.py'
+    ours = network(recipe)
+    optimizer = torch.optim.SGD(ours.parameters(), lr=1e-4, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [5, 15])
+    content = {
+        'model': ours.state_dict(),
+        'optimizer': optimizer.state_dict(),
+        'best_value': 71.0,
+        'lr_scheduler': schedule.state_dict(),
+        'args': argparse.Namespace(config='kd.yaml', device='cuda', seed=None, world_size=1),
+    }
+    torch.save(content, tmp_path / 'theirs.pt')
+    convert(recipe, tmp_path / 'theirs.pt', tmp_path / 'ours.pth', 'aekt_mm')
+    assert_same(saved(tmp_path / 'ours.pth')['state_dict'], ours.state_dict())
+    teacher = network(recipe)
+    load_weights(teacher, str(tmp_path / 'theirs.pt'))
+    assert_same(teacher.state_dict(), ours.state_dict())
 
 
 def test_refuses_what_does_not_fit(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 from aekt_mm.datasets import ArrayDataset
@@ -21,6 +22,7 @@ from aekt_mm.structures import ViewKey
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
+SCHEDULES = CONFIGS / '_base_' / 'schedules'
 CIFAR_PAIRS = Config.fromfile(CONFIGS / '_base_' / 'stages.py').pairs
 FIGURES = yaml.safe_load((CONFIGS / 'results.yml').read_text(encoding='utf-8'))
 #: Whose recipes are files.
@@ -42,11 +44,9 @@ def model_of(name, **teacher):
     ['resnet56_resnet20_cifar100', 'r50_mobilenet-v1_imagenet', 'resnet20_resnet8_cifar100_8e'],
 )
 def test_what_is_composed_is_what_is_written(method, pair):
-    """But for the weight that DKD's and AEKT's files take from the pair's, and what was found."""
+    """But for what was found, and what DKD's and AEKT's files keep of the pair by its name."""
     composed = compose(f'{method}_{pair}')
     written = Config.fromfile(CONFIGS / method / f'{method}_{pair}.py')
-    if method != 'kd':
-        composed.model.losses[method].beta = written.beta
     if 'found' in written:
         composed.found = written.found
         composed.model.losses[method].update(written.found)
@@ -139,12 +139,39 @@ def test_constants_of_a_pair_are_its_own():
     assert loss('kd-ls_vgg13_vgg8_cifar100').temperature == 3.0
     dkd = loss('dkd-ls_resnet56_resnet20_cifar100')
     assert (dkd.temperature, dkd.alpha, dkd.beta) == (3.0, 18.0, 36.0)
+    dkd = loss('dkd-ls_r34_r18_imagenet')
+    assert (dkd.temperature, dkd.alpha, dkd.beta) == (2.0, 9.0, 4.5)
+    assert loss('dkd-ls_r50_mobilenet-v1_imagenet').beta == 18.0
+    assert loss('mlkd-ls_vgg13_vgg8_cifar100').weight == 6.0
+    assert loss('ctkd-ls_r34_r18_imagenet').alpha == 2.0
     assert loss('rld_r50_mobilenet-v1_imagenet').beta == 2.0
     assert loss('rld_r34_r18_imagenet').beta == 0.5
     assert loss('nkd_r34_r18_imagenet').gamma == 1.5
     assert loss('reviewkd_resnet32x4_shufflenet-v2_cifar100').weight == 8.0
     light = load_recipe('rkd_resnet32x4_shufflenet-v2_cifar100')
     assert light.optim_wrapper.optimizer.lr == 0.01
+
+
+def test_dist_is_optimised_on_imagenet_as_by_its_authors():
+    """resnet_dist.yaml on 8 GPUs: Nesterov, and what has one dimension is not decayed."""
+    cfg = load_recipe('dist_r34_r18_imagenet')
+    assert (cfg.train_dataloader.batch_size, cfg.auto_scale_lr.base_batch_size) == (32, 256)
+    assert (cfg.param_scheduler.milestones, cfg.train_cfg.max_epochs) == ([30, 60, 90], 100)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Linear(2, 4)
+    )
+    optimizer = build_optim_wrapper(network, cfg.optim_wrapper).optimizer
+    for group in optimizer.param_groups:
+        [parameter] = group['params']
+        assert group['weight_decay'] == (0 if parameter.ndim == 1 else 1e-4)
+        assert (group['lr'], group['momentum'], group['nesterov']) == (0.1, 0.9, True)
+    for method in ('nkd', 'reviewkd'):
+        cfg = load_recipe(f'{method}_r50_mobilenet-v1_imagenet')
+        assert (cfg.train_dataloader.batch_size, cfg.optim_wrapper.optimizer.lr) == (32, 0.1)
+    # DeiT's schedule stays what it is, and what a user swaps wins
+    assert load_recipe('dist_deit-base_deit-small_imagenet').optim_wrapper.optimizer.type == 'AdamW'
+    cfg = compose('dist_r34_r18_imagenet', {'schedule': SCHEDULES / 'imagenet_100e.py'})
+    assert (cfg.optim_wrapper.optimizer.lr, cfg.train_dataloader.batch_size) == (0.2, 32)
 
 
 def test_every_figure_is_of_a_recipe():
@@ -181,6 +208,21 @@ def test_a_recipe_says_nothing_but_what_a_run_needs():
 def test_what_there_is_not(name, error, message):
     with pytest.raises(error, match=message):
         load_recipe(name)
+
+
+def test_a_method_takes_nothing_from_another_methods_recipe():
+    """KD's file of this pair has a temperature of its own."""
+    assert set(load_recipe('nkd_micronet_resnet8_cifar100').model.losses) == {'nkd'}
+
+
+def test_a_pair_whose_student_has_no_recipe_alone_is_refused(tmp_path, monkeypatch):
+    for folder in ('methods', 'pairs'):
+        (tmp_path / '_base_' / folder).mkdir(parents=True)
+    (tmp_path / '_base_/methods/nkd.py').touch()
+    (tmp_path / '_base_/pairs/resnet56_mlp_cifar100.py').touch()
+    monkeypatch.setattr('aekt_mm.recipes.CONFIGS', tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'no configs/vanilla/vanilla_mlp_cifar100\.py'):
+        compose('nkd_resnet56_mlp_cifar100')
 
 
 def test_a_run_keeps_a_copy_that_is_the_recipe(tmp_path):

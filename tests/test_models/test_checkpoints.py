@@ -1,5 +1,6 @@
 """Reading checkpoints: what MMEngine writes, and nothing that runs code."""
 
+import argparse
 import os
 import pickle
 from collections import OrderedDict
@@ -39,6 +40,7 @@ def trap(marker):
         'base': Call(getattr, HistoryBuffer, '__base__'),
         'method of a string': Call(getattr, 'text', 'format'),
         'module': torch.nn.Linear(2, 2),
+        'in options': argparse.Namespace(config=Call(os.system, command)),
     }
 
 

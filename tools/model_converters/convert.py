@@ -4,8 +4,9 @@
 
 SOURCE may be of any of the frameworks; CONFIG is a recipe of the network, for instance
 configs/vanilla/vanilla_resnet56_cifar100.py. RepDistiller, mdistiller: the networks for CIFAR;
-torchvision, timm: ResNets; timm: ViTs and DeiTs. Teachers need no conversion where
-aekt_mm.models.weights.load_weights knows their layout.
+torchvision, timm: ResNets; timm: ViTs and DeiTs. torchdistill's checkpoints, which keep the options
+of its command line beside torchvision's names, are read as they are. Teachers need no conversion
+where aekt_mm.models.weights.load_weights knows their layout.
 """
 
 import argparse

@@ -27,3 +27,8 @@ per_pair = {
         ('r50', 'mobilenet-v1', 8.0, 256),
     )
 }
+# a batch of 256 and its learning rate, as there
+instead = {
+    'datasets/imagenet.py': 'datasets/imagenet_bs32.py',
+    'schedules/imagenet_100e.py': 'schedules/imagenet_100e_bs256.py',
+}
