@@ -113,6 +113,27 @@ def test_crd_draws_negatives_of_other_classes():
     assert len(drawn.unique()) > 35
 
 
+def test_crd_is_told_how_many_images_there_are():
+    loss = CRDLoss(dimensions=4, negatives=200)
+    loss.build_projection((8,), (6,))
+    batch = torch.rand(2, 8), torch.rand(2, 6), torch.tensor([0, 1]), torch.tensor([3, 0])
+    with pytest.raises(ValueError, match='does not know how many training images there are'):
+        loss(*batch)
+    before = torch.get_rng_state()
+    memory = loss.student_memory
+    loss.set_num_samples(12)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert loss.student_memory is memory  # a wrapper for several ranks keeps a list of them
+    assert memory.shape == (12, 4)
+    assert 0 < memory.abs().max() <= (3 / 4) ** 0.5
+    assert not torch.equal(memory, loss.teacher_memory)
+    assert loss.labels.tolist() == [-1] * 12
+    assert loss._draw(*batch[2:]).unique().tolist() == list(range(12))
+    loss.set_num_samples(12)
+    with pytest.raises(ValueError, match=r'num_samples of CRDLoss is 12, but .* 40000'):
+        loss.set_num_samples(40_000)
+
+
 def test_crd_takes_soft_targets_and_remembers_labels():
     loss = CRDLoss(num_samples=9, dimensions=4, negatives=5)
     loss.build_projection((8, 1, 1), (6,))
