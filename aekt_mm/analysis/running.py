@@ -28,6 +28,7 @@ from aekt_mm.engine.predicting import student_logits, teacher_logits
 from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.evaluation import measure
+from aekt_mm.files import replace_text
 
 from .runs import flatten
 from .study import MEASURES, TEACHER_LOGITS, Study, Trial, add_result, missing
@@ -66,7 +67,8 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     for trial, cfg in configs.items():
         folder = work_dir / trial.name
         folder.mkdir(parents=True, exist_ok=True)
-        cfg.dump(folder.with_suffix('.py'))  # beside it, since a run writes its own
+        # beside it, since a run writes its own
+        replace_text(folder.with_suffix('.py'), cfg.pretty_text)
     teacher = _prepare_teacher(study, work_dir)
 
     report = _Report(study, trials)

@@ -1,6 +1,7 @@
 """What ends a run from outside: signals, the death of its launcher, a second run beside it."""
 
 import ctypes
+import errno
 import fcntl
 import os
 import shlex
@@ -20,7 +21,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from aekt_mm.files import replace_text
+from aekt_mm.files import remove_partials, replace_text
 
 from .loops import ResumableEpochLoop
 
@@ -173,7 +174,7 @@ def die_with_launcher(launcher: str) -> None:
 def locked(work_dir: str | Path, launcher: str) -> Iterator[None]:
     """Hold a work directory for this run; of a distributed run its first process holds it.
 
-    The lock goes with the process, however it ends.
+    The lock goes with the process, however it ends. What a kill left half written is removed.
 
     Args:
         work_dir: Of the run, made if it is not there.
@@ -181,13 +182,14 @@ def locked(work_dir: str | Path, launcher: str) -> Iterator[None]:
 
     Raises:
         BlockingIOError: If another run holds it.
+        OSError: If its ``.lock`` is not a file of its own.
     """
     if os.environ.get(RANK_VARIABLES.get(launcher, ''), '0') != '0':
         yield
         return
     path = Path(work_dir) / '.lock'
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('a+') as file:
+    with _open_own(path) as file:
         if not _lock(file):
             file.seek(0)
             raise BlockingIOError(
@@ -197,7 +199,29 @@ def locked(work_dir: str | Path, launcher: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f'process {os.getpid()} on {socket.gethostname()}')
         file.flush()
+        # the second: of each start's log
+        remove_partials(work_dir, *(folder for folder in path.parent.iterdir() if folder.is_dir()))
+        # MMEngine opens these to write, and would write through a link
+        for name in ('last_checkpoint', '*.py'):
+            for written in path.parent.glob(name):
+                if written.is_symlink():
+                    written.unlink()
         yield
+
+
+def _open_own(path: Path) -> IO:
+    """Open a file to read and write, unless its name is a link to another's."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(f'{path} is a link, which is not written through: remove it') from error
+    if os.fstat(handle).st_nlink > 1:
+        os.close(handle)
+        raise OSError(f'{path} is a hard link to another file: remove it')
+    return os.fdopen(handle, 'a+')
 
 
 def _lock(file: IO) -> bool:

@@ -298,6 +298,32 @@ def test_the_command_that_goes_on(arguments, launcher, environment, expected, mo
     assert resume_command(launcher) == expected
 
 
+@pytest.mark.parametrize('link', [Path.symlink_to, Path.hardlink_to])
+def test_a_planted_lock_is_refused(link, tmp_path):
+    other = tmp_path / 'other'
+    other.write_text('untouched')
+    (tmp_path / 'run').mkdir()
+    link(tmp_path / 'run/.lock', other)
+    with pytest.raises(OSError, match=r'run/\.lock is a .*link'), locked(tmp_path / 'run', 'none'):
+        pass
+    assert other.read_text() == 'untouched'
+
+
+def test_a_start_removes_what_is_half_written_and_planted(tmp_path):
+    other = tmp_path / 'other'
+    other.write_text('untouched')
+    (tmp_path / 'run/20260101_000000').mkdir(parents=True)
+    half = [tmp_path / 'run' / name for name in ('.a.1.partial', '20260101_000000/.a.2.partial')]
+    planted = [tmp_path / 'run' / name for name in ('last_checkpoint', 'recipe.py')]
+    for path in half:
+        path.touch()
+    for path in planted:
+        path.symlink_to(other)
+    with locked(tmp_path / 'run', 'none'):
+        assert not any(path.is_symlink() or path.exists() for path in half + planted)
+    assert other.read_text() == 'untouched'
+
+
 HOLD = """
 import sys
 sys.path.insert(0, {root!r})
