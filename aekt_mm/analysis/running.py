@@ -18,6 +18,7 @@ import ray
 import torch
 from mmengine.config import Config
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.execution import tune_controller
 
 import aekt_mm
@@ -72,19 +73,7 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     teacher = _prepare_teacher(study, work_dir)
 
     report = _Report(study, trials)
-    os.environ['RAY_CHDIR_TO_TRIAL_DIR'] = '0'
-    os.environ['TUNE_DISABLE_AUTO_CALLBACK_LOGGERS'] = '1'
-    os.environ['RAY_AIR_NEW_OUTPUT'] = '0'  # which has no way to be quiet
-    # a trial is a run like any other: at Ray's 15 it stands still beside them
-    os.environ.setdefault('RAY_worker_niceness', '0')
-    logging.getLogger(tune_controller.__name__).addFilter(_is_no_failed_trial)
-    ray.init(
-        address=os.environ.get('RAY_ADDRESS', 'local'),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={'env_vars': {'PYTHONPATH': _python_path()}},
-    )
+    _start_ray()
     try:
         tune.Tuner(
             tune.with_resources(
@@ -105,6 +94,27 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     finally:
         ray.shutdown()
     return report.failed
+
+
+def _start_ray() -> None:
+    """Start Ray on this machine, out of reach of others, or join the cluster at ``RAY_ADDRESS``."""
+    os.environ['RAY_CHDIR_TO_TRIAL_DIR'] = '0'
+    os.environ['TUNE_DISABLE_AUTO_CALLBACK_LOGGERS'] = '1'
+    os.environ['RAY_AIR_NEW_OUTPUT'] = '0'  # which has no way to be quiet
+    # a trial is a run like any other: at Ray's 15 it stands still beside them
+    os.environ.setdefault('RAY_worker_niceness', '0')
+    logging.getLogger(tune_controller.__name__).addFilter(_is_no_failed_trial)
+    address = os.environ.get('RAY_ADDRESS', 'local')
+    if address == 'local':
+        os.environ.setdefault('RAY_AUTH_MODE', 'token')
+        ray_constants.ENABLE_RAY_CLUSTER = False  # services listen on the loopback, as on macOS
+    ray.init(
+        address=address,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={'env_vars': {'PYTHONPATH': _python_path()}},
+    )
 
 
 def trial_config(study: Study, trial: Trial) -> Config:
