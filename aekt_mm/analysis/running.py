@@ -106,7 +106,6 @@ def _start_ray() -> None:
     logging.getLogger(tune_controller.__name__).addFilter(_is_no_failed_trial)
     address = os.environ.get('RAY_ADDRESS', 'local')
     if address == 'local':
-        os.environ.setdefault('RAY_AUTH_MODE', 'token')
         ray_constants.ENABLE_RAY_CLUSTER = False  # services listen on the loopback, as on macOS
     ray.init(
         address=address,
