@@ -8,12 +8,16 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from torch.distributed import HashStore, distributed_c10d
 
+from aekt_mm.engine import interruption
 from aekt_mm.engine.checkpoints import latest_whole_checkpoint
 from aekt_mm.engine.hooks.resume_hook import GRADIENTS
 from aekt_mm.engine.interruption import StopHook, locked, resume_command
@@ -94,7 +98,7 @@ def test_a_signal_in_an_epoch_costs_nothing(workers, train, tmp_path, capsys):
     for number, iteration in (
         (signal.SIGTERM, 4),
         (signal.SIGINT, 9),
-        (signal.SIGTERM, 12),
+        (signal.SIGHUP, 12),
     )[: 3 if workers == 0 else 1]:
         with pytest.raises(SystemExit) as leaving:
             train('stopped', (number, iteration), resume=iteration > 4, **options)
@@ -263,6 +267,37 @@ def test_a_signal_before_the_first_step_leaves_at_once(capsys):
         capsys.readouterr().out
     )
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_all_ranks_leave_where_one_got_a_signal(monkeypatch, tmp_path, capsys):
+    store = HashStore()
+    optimizer = OptimWrapper(torch.optim.SGD([torch.zeros(1)], lr=1))
+    monkeypatch.setattr(interruption, 'is_distributed', lambda: True)
+    monkeypatch.setattr(distributed_c10d, '_get_default_store', lambda: store)
+    run = SimpleNamespace(iter=4, work_dir=tmp_path, train_loop=None, optim_wrapper=optimizer)
+    first, second = StopHook('again'), StopHook('again')
+    second.signal = signal.SIGHUP
+    for hook in (first, second):
+        hook.after_train_iter(run)
+    run.iter = 5
+    for hook in (first, second):
+        with pytest.raises(SystemExit) as leaving:
+            hook.after_train_iter(run)
+        assert leaving.value.code == 129
+    said = (
+        'train: stopped by SIGHUP after iteration 6: no checkpoint was saved yet. To go on: again'
+    )
+    assert capsys.readouterr().out.count(said) == 2
+
+
+def test_a_hangup_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopHook('again').listening():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_leaving_is_not_taken_for_an_error():
