@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from aekt_mm.models import losses
 from aekt_mm.models.losses import ATLoss, CRDLoss, FeatureLoss, FitNetLoss, ReviewKDLoss, RKDLoss
 
 CASES = json.loads((Path(__file__).parents[2] / 'data' / 'feature_losses.json').read_text())[
@@ -172,6 +173,37 @@ def test_at_takes_a_single_map():
 def test_zero_where_the_networks_agree(loss):
     feature = torch.rand(5, 4, 2, 2)
     assert loss(feature, feature)['loss'].item() == 0
+
+
+@pytest.mark.parametrize('name', ['FitNetLoss', 'ATLoss', 'RKDLoss', 'CRDLoss'])
+def test_a_batch_of_one(name):
+    """The last of an epoch may be."""
+    loss = CRDLoss(num_samples=5, negatives=3) if name == 'CRDLoss' else getattr(losses, name)()
+    loss.build_projection((3, 4, 4), (3, 4, 4))
+    student = torch.rand(1, 3, 4, 4, requires_grad=True)
+    value = loss(student, torch.rand(1, 3, 4, 4), torch.tensor([1]), torch.tensor([4]))['loss']
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+    assert name != 'RKDLoss' or value == 0
+
+
+def test_rkd_of_samples_that_are_all_the_same():
+    student = torch.zeros(3, 4, requires_grad=True)  # what a dead layer gives
+    value = RKDLoss()(student, torch.rand(3, 4))['loss']
+    value.backward()
+    assert value.isfinite()
+    assert not student.grad.any()
+
+
+def test_reviewkd_of_one_sample_says_what_helps():
+    loss = ReviewKDLoss()
+    shapes = [(3, 4, 4), (5, 1, 1)]
+    loss.build_projection(shapes, shapes)
+    features = [torch.rand(1, *shape) for shape in shapes]
+    with pytest.raises(ValueError, match=r'at least 2 images in a batch, .* drop_last=True'):
+        loss(features, features)
+    assert loss.eval()(features, features)['loss'].isfinite()
 
 
 @pytest.mark.parametrize('loss', [FitNetLoss(), ATLoss(), RKDLoss()])

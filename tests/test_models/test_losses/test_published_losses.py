@@ -107,6 +107,15 @@ def test_equals_the_authors_code(name):
         torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize('name', METHODS)
+def test_a_batch_of_one(name):
+    """The last of an epoch may be."""
+    student, teacher, target = batch(n=1)
+    student.requires_grad_()
+    total(METHODS[name](student, teacher, target)).backward()
+    assert student.grad.isfinite().all()
+
+
 @pytest.mark.parametrize('name', [name for name in METHODS if name != 'aekt_ls'])
 def test_gradients_are_those_of_the_values(name):
     student, teacher, target = batch(n=4, c=5)
