@@ -28,7 +28,7 @@ from .checkpoints import (
     write_whole_files,
 )
 from .command_line import Options, add_traceback_argument
-from .hooks import ResumeHook
+from .hooks import ChanceHook, ResumeHook
 from .prepared_sets import use_prepared
 from .recipes import load_recipe
 
@@ -269,7 +269,8 @@ def _relative(path: Path) -> Path:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, with checkpoints read safely and gloo where there is no GPU.
 
-    Training by epochs or iterations gets the loop, and a hook, that is exact after a resume.
+    Training by epochs or iterations gets the loop, and a hook, that is exact after a resume, and a
+    hook that tells where nothing is learned.
 
     MMEngine takes a GPU for granted in two places of a distributed start: it sets a CUDA device
     before the process group exists, and wraps the model for one. On a CPU both are done here.
@@ -297,6 +298,7 @@ def build_runner(cfg: Config) -> Runner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.addFilter(about_the_run)
     runner.register_hook(ResumeHook())
+    runner.register_hook(ChanceHook())
     return runner
 
 
