@@ -20,8 +20,13 @@ WARNINGS = {
     r'Grad strides do not match bucket view strides.*?sizes\(\) = \[\d+, \d+, 1, 1\]': UserWarning,
 }
 
-#: Lines of MMEngine's log by how they begin: its checkpoint hook's use of its own old names.
-LINES = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias of')
+#: Lines of MMEngine's log by how they begin: its checkpoint hook's use of its own old names, and
+#: that a resumed run loses the gradients that ResumeHook keeps.
+LINES = (
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias of',
+    'Resumed iteration number is not divisible by',
+)
 
 #: What is printed on import: an optional logger of onedl's makers is not installed.
 PRINTED = ('Could not import OneDL',)

@@ -18,6 +18,7 @@ import ray
 import torch
 from mmengine.config import Config
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.execution import tune_controller
 
 import aekt_mm
@@ -28,6 +29,7 @@ from aekt_mm.engine.predicting import student_logits, teacher_logits
 from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.evaluation import measure
+from aekt_mm.files import replace_text
 
 from .runs import flatten
 from .study import MEASURES, TEACHER_LOGITS, Study, Trial, add_result, missing
@@ -66,23 +68,12 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     for trial, cfg in configs.items():
         folder = work_dir / trial.name
         folder.mkdir(parents=True, exist_ok=True)
-        cfg.dump(folder.with_suffix('.py'))  # beside it, since a run writes its own
+        # beside it, since a run writes its own
+        replace_text(folder.with_suffix('.py'), cfg.pretty_text)
     teacher = _prepare_teacher(study, work_dir)
 
     report = _Report(study, trials)
-    os.environ['RAY_CHDIR_TO_TRIAL_DIR'] = '0'
-    os.environ['TUNE_DISABLE_AUTO_CALLBACK_LOGGERS'] = '1'
-    os.environ['RAY_AIR_NEW_OUTPUT'] = '0'  # which has no way to be quiet
-    # a trial is a run like any other: at Ray's 15 it stands still beside them
-    os.environ.setdefault('RAY_worker_niceness', '0')
-    logging.getLogger(tune_controller.__name__).addFilter(_is_no_failed_trial)
-    ray.init(
-        address=os.environ.get('RAY_ADDRESS', 'local'),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={'env_vars': {'PYTHONPATH': _python_path()}},
-    )
+    _start_ray()
     try:
         tune.Tuner(
             tune.with_resources(
@@ -103,6 +94,26 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
     finally:
         ray.shutdown()
     return report.failed
+
+
+def _start_ray() -> None:
+    """Start Ray on this machine, out of reach of others, or join the cluster at ``RAY_ADDRESS``."""
+    os.environ['RAY_CHDIR_TO_TRIAL_DIR'] = '0'
+    os.environ['TUNE_DISABLE_AUTO_CALLBACK_LOGGERS'] = '1'
+    os.environ['RAY_AIR_NEW_OUTPUT'] = '0'  # which has no way to be quiet
+    # a trial is a run like any other: at Ray's 15 it stands still beside them
+    os.environ.setdefault('RAY_worker_niceness', '0')
+    logging.getLogger(tune_controller.__name__).addFilter(_is_no_failed_trial)
+    address = os.environ.get('RAY_ADDRESS', 'local')
+    if address == 'local':
+        ray_constants.ENABLE_RAY_CLUSTER = False  # services listen on the loopback, as on macOS
+    ray.init(
+        address=address,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={'env_vars': {'PYTHONPATH': _python_path()}},
+    )
 
 
 def trial_config(study: Study, trial: Trial) -> Config:

@@ -9,7 +9,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader, checkpoint
 
-from aekt_mm.files import replace_file
+from aekt_mm.files import replace_bytes
 from aekt_mm.models.checkpoints import load_restricted
 
 
@@ -36,7 +36,7 @@ class WholeFileBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a file under another name, then rename it."""
         Path(filepath).parent.mkdir(parents=True, exist_ok=True)
-        replace_file(filepath, lambda partial: partial.write_bytes(obj))
+        replace_bytes(filepath, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write a text as :meth:`put` does."""

@@ -14,6 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from aekt_mm.files import naming
+
 from .config_check import explain
 
 #: What goes wrong by no fault of the program, once training has begun.
@@ -98,7 +100,8 @@ def quiet_start(work_dir: str | Path, traceback: bool) -> Iterator['StartHook']:
         return
     hook.hold()
     try:
-        yield hook
+        with naming(work_dir):  # where MMEngine writes, too
+            yield hook
     except BaseException as error:
         if hook.started:
             error.started = True

@@ -3,11 +3,9 @@
 import re
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from aekt_mm.files import replace_file
-from aekt_mm.models.checkpoints import load_restricted, save_weights
+from aekt_mm.models.checkpoints import load_restricted, save_content, save_weights
 from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.models.weights import STATE_KEYS, load_own_weights
 
@@ -86,7 +84,7 @@ def convert(config: str | Path, source: str | Path, target: str | Path, to: str)
         save_weights(state, target)
     else:
         content = state if key is None else {key: state}
-        replace_file(target, lambda partial: torch.save(content, partial))
+        save_content(content, target)
 
 
 def _load(network: nn.Module, source: str | Path) -> None:

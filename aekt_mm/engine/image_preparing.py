@@ -32,6 +32,7 @@ from aekt_mm.datasets.prepared_images import (
     import_arrow,
     read_manifest,
 )
+from aekt_mm.files import remove_partials, replace_file, replace_text
 
 #: Images of a file; a kill loses the files that were being written.
 IMAGES_PER_FILE = 2048
@@ -97,6 +98,7 @@ def prepare_images(
     )
     manifest = _open(folder, plan)
     if manifest['files'] is None:
+        remove_partials(folder)
         write = partial(
             _write_file, folder, short_side=short_side, quality=quality, schema=_schema(plan)
         )
@@ -276,9 +278,10 @@ def _write_file(
     counts: Counter[str] = Counter()
     left_out, rows, written = {}, [], 0
     path = folder / f'{number:05}.arrow'
-    partial_path = path.with_name(f'.{path.name}.partial')
-    with partial_path.open('wb') as file:
-        with arrow.ipc.new_file(file, schema) as writer:
+
+    def write(partial_path: Path) -> None:
+        nonlocal written
+        with partial_path.open('wb') as file, arrow.ipc.new_file(file, schema) as writer:
             for name, source, label in images:
                 data = fileio.get(source)  # a file that is not there stops it all
                 try:
@@ -292,9 +295,8 @@ def _write_file(
                 if len(rows) == ROWS:
                     written += _write_rows(writer, rows, schema)
             written += _write_rows(writer, rows, schema)
-        file.flush()
-        os.fsync(file.fileno())
-    partial_path.replace(path)
+
+    replace_file(path, write)
     note = dict(
         name=path.name,
         images=written,
@@ -333,17 +335,16 @@ def _seal(folder: Path, plan: dict, files: int) -> dict:
     if not labels:
         raise ValueError(f'none of the {len(left_out)} images can be read: {left_out}')
     path = folder / 'index.arrow'
-    partial_path = path.with_name(f'.{path.name}.partial')
     batch = arrow.record_batch(
         [arrow.array(names, arrow.string()), arrow.array(labels, arrow.int64())],
         names=['path', 'label'],
     )
-    with (
-        arrow.OSFile(str(partial_path), 'wb') as file,
-        arrow.ipc.new_file(file, batch.schema) as writer,
-    ):
-        writer.write_batch(batch)
-    partial_path.replace(path)
+
+    def write(partial_path: Path) -> None:
+        with partial_path.open('wb') as file, arrow.ipc.new_file(file, batch.schema) as writer:
+            writer.write_batch(batch)
+
+    replace_file(path, write)
     index = digest_file(path)
     content.update(index.encode())
     manifest = dict(
@@ -362,6 +363,4 @@ def _seal(folder: Path, plan: dict, files: int) -> dict:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    partial_path = path.with_name(f'.{path.name}.partial')
-    partial_path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-    partial_path.replace(path)
+    replace_text(path, json.dumps(content, indent=1) + '\n')

@@ -1,6 +1,7 @@
 """What ends a run from outside: signals, the death of its launcher, a second run beside it."""
 
 import ctypes
+import errno
 import fcntl
 import os
 import shlex
@@ -9,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -19,12 +20,13 @@ from mmengine.dist import barrier, is_distributed, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.distributed import is_torchelastic_launched
 
-from aekt_mm.files import replace_text
+from aekt_mm.files import remove_partials, replace_text
 
 from .loops import ResumableEpochLoop
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 #: The checkpoint that a signal leaves.
 INTERRUPTED = 'interrupted.pth'
@@ -39,12 +41,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 class StopHook(Hook):
-    """Save a run that gets SIGTERM or SIGINT, say how it goes on, and leave with the usual code.
+    """Save a run that gets SIGTERM, SIGINT or SIGHUP, say how it goes on, and leave as is usual.
 
-    The step at hand is completed; all ranks of a distributed run agree on which. Slurm and torchrun
-    wait 30 seconds before they kill. Before the first step and during validation there is nothing
-    to save: the run leaves at once, and says which checkpoint stands. A second signal ends it where
-    it is.
+    The step at hand is completed; all ranks of a distributed run agree on which, also where only
+    one of them got the signal. The exit code is 128 + the signal's number. Slurm and torchrun wait
+    30 seconds before they kill. Before the first step and during validation there is nothing to
+    save: the run leaves at once, and says which checkpoint stands. A second signal ends it where it
+    is. A SIGHUP that is ignored, as under ``nohup``, stays so; what torchrun passes on is heard.
 
     Args:
         command: What to say goes on with the run.
@@ -62,7 +65,10 @@ class StopHook(Hook):
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Receive the signals, instead of whoever does otherwise."""
-        before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        numbers = set(SIGNALS)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN and not is_torchelastic_launched():
+            numbers.remove(signal.SIGHUP)
+        before = {number: signal.signal(number, self._receive) for number in numbers}
         try:
             yield
         except Exception:
@@ -124,16 +130,19 @@ class StopHook(Hook):
             return self.signal is not None
         store = torch.distributed.distributed_c10d._get_default_store()
         if store.check(['aekt_mm/stop']):
-            return runner.iter >= int(store.get('aekt_mm/stop'))
+            step, number = map(int, store.get('aekt_mm/stop').split())
+            self.signal = self.signal or number
+            return runner.iter >= step
         if self.signal is not None:
-            store.set('aekt_mm/stop', str(runner.iter + 1))
+            store.set('aekt_mm/stop', f'{runner.iter + 1} {self.signal}')
         return False
 
     def _leave(self, where: str) -> None:
         # before the process group there is only the environment that tells ranks apart
         if is_main_process() and os.environ.get('RANK', '0') == '0':
             name = signal.Signals(self.signal).name
-            print(f'\ntrain: stopped by {name} {where}. To go on: {self.command}', flush=True)
+            with suppress(OSError):  # the terminal may be what is gone
+                print(f'\ntrain: stopped by {name} {where}. To go on: {self.command}', flush=True)
         raise SystemExit(128 + self.signal)
 
 
@@ -173,7 +182,7 @@ def die_with_launcher(launcher: str) -> None:
 def locked(work_dir: str | Path, launcher: str) -> Iterator[None]:
     """Hold a work directory for this run; of a distributed run its first process holds it.
 
-    The lock goes with the process, however it ends.
+    The lock goes with the process, however it ends. What a kill left half written is removed.
 
     Args:
         work_dir: Of the run, made if it is not there.
@@ -181,13 +190,14 @@ def locked(work_dir: str | Path, launcher: str) -> Iterator[None]:
 
     Raises:
         BlockingIOError: If another run holds it.
+        OSError: If its ``.lock`` is not a file of its own.
     """
     if os.environ.get(RANK_VARIABLES.get(launcher, ''), '0') != '0':
         yield
         return
     path = Path(work_dir) / '.lock'
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('a+') as file:
+    with _open_own(path) as file:
         if not _lock(file):
             file.seek(0)
             raise BlockingIOError(
@@ -197,7 +207,29 @@ def locked(work_dir: str | Path, launcher: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f'process {os.getpid()} on {socket.gethostname()}')
         file.flush()
+        # the second: of each start's log
+        remove_partials(work_dir, *(folder for folder in path.parent.iterdir() if folder.is_dir()))
+        # MMEngine opens these to write, and would write through a link
+        for name in ('last_checkpoint', '*.py'):
+            for written in path.parent.glob(name):
+                if written.is_symlink():
+                    written.unlink()
         yield
+
+
+def _open_own(path: Path) -> IO:
+    """Open a file to read and write, unless its name is a link to another's."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(f'{path} is a link, which is not written through: remove it') from error
+    if os.fstat(handle).st_nlink > 1:
+        os.close(handle)
+        raise OSError(f'{path} is a hard link to another file: remove it')
+    return os.fdopen(handle, 'a+')
 
 
 def _lock(file: IO) -> bool:

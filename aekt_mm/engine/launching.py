@@ -29,6 +29,7 @@ from .checkpoints import (
     write_whole_files,
 )
 from .command_line import Options, add_traceback_argument
+from .hooks import ChanceHook, ResumeHook
 from .prepared_sets import use_prepared
 from .recipes import load_recipe
 
@@ -269,7 +270,8 @@ def _relative(path: Path) -> Path:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, with checkpoints read safely and gloo where there is no GPU.
 
-    Training by epochs or iterations gets the loop that is exact after a resume.
+    Training by epochs or iterations gets the loop, and a hook, that is exact after a resume, and a
+    hook that tells where nothing is learned.
 
     MMEngine takes a GPU for granted in two places of a distributed start: it sets a CUDA device
     before the process group exists, and wraps the model for one. On a CPU both are done here.
@@ -302,6 +304,8 @@ def build_runner(cfg: Config) -> Runner:
     if torch.cuda.is_available():  # inputs are so, and convolutions would lay their weights anew
         runner.model.to(memory_format=torch.channels_last)
     runner.logger.addFilter(about_the_run)
+    runner.register_hook(ResumeHook())
+    runner.register_hook(ChanceHook())
     return runner
 
 

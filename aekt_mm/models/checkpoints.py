@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import io
 import pickle
 import re
 import zipfile
@@ -14,10 +15,10 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from aekt_mm.files import replace_file
+from aekt_mm.files import replace_bytes
 
 #: What MMEngine's checkpoints name by attribute: statistics of its log buffers, curves of its
 #: one-cycle schedule.
@@ -114,11 +115,18 @@ def save_weights(state: dict[str, Tensor], path: str | Path, **content: Any) -> 
         **content: What else a file of torch's is to hold beside ``state_dict``.
     """
     if Path(path).suffix != '.safetensors':
-        replace_file(path, lambda partial: torch.save({**content, 'state_dict': state}, partial))
+        save_content({**content, 'state_dict': state}, path)
         return
     state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     metadata = {'format': 'pt', DIGEST: _digest(state)}
-    replace_file(path, lambda partial: save_file(state, partial, metadata))
+    replace_bytes(path, save(state, metadata))
+
+
+def save_content(content: dict, path: str | Path) -> None:
+    """Write a checkpoint of any layout in torch's format, whole or not at all."""
+    buffer = io.BytesIO()  # on a full disk torch says nothing of the disk
+    torch.save(content, buffer)
+    replace_bytes(path, buffer.getbuffer())
 
 
 def _check_archive(path: Path) -> None:
@@ -128,7 +136,9 @@ def _check_archive(path: Path) -> None:
             return  # of torch before 1.6, which kept no checksums
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            # what is marked as a folder torch does not read, and fills tensors with anything
+            folders = (info.filename for info in archive.infolist() if info.external_attr & 0x10)
+            damaged = archive.testzip() or next(folders, None)
     except Exception as error:
         raise ValueError(f'{path} is truncated, damaged or not a checkpoint of torch') from error
     if damaged is not None:

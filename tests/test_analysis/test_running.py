@@ -1,15 +1,19 @@
 """A study's trials are run side by side, kept, and not run again; a failed one ends no other."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import ray
 import torch
 import yaml
 from mmengine.config import Config
+from ray._private import ray_constants, services
 
+from aekt_mm.analysis import running
 from aekt_mm.analysis.running import check_arms, check_begun, trial_config
 from aekt_mm.analysis.study import Trial, missing, read_results
 from aekt_mm.analysis.study_file import read_study
@@ -126,6 +130,23 @@ def test_an_arm_that_cannot_be_trained_is_refused_before_any_is(study):
     late = replace(late, options={'model.losses.aekt.alpha': 'much'})
     with pytest.raises(ValueError, match=r'arms\.late: model\.losses\.aekt'):
         check_arms(study, {late: trial_config(study, late)})
+
+
+@pytest.mark.parametrize('address', [None, 'head:6379'])
+def test_ray_on_one_machine_is_out_of_reach(address, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(ray, 'init', lambda **options: asked.update(options))
+    monkeypatch.setattr(os, 'environ', {**os.environ})
+    monkeypatch.setattr(ray_constants, 'ENABLE_RAY_CLUSTER', True)
+    os.environ.pop('RAY_ADDRESS', None)
+    if address is not None:
+        os.environ['RAY_ADDRESS'] = address
+    running._start_ray()
+    assert asked['address'] == (address or 'local')
+    if address is None:
+        assert services.get_node_ip_address() == '127.0.0.1'
+    else:
+        assert ray_constants.ENABLE_RAY_CLUSTER
 
 
 @pytest.mark.slow

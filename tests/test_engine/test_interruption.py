@@ -6,14 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from torch.distributed import HashStore, distributed_c10d
 
+from aekt_mm.engine import interruption
 from aekt_mm.engine.checkpoints import latest_whole_checkpoint
+from aekt_mm.engine.hooks.resume_hook import GRADIENTS
 from aekt_mm.engine.interruption import StopHook, locked, resume_command
 from aekt_mm.engine.launching import build_runner, resume_point
 from aekt_mm.models.checkpoints import load_restricted
@@ -30,6 +36,13 @@ def equal(a, b, place=''):
             equal(value, b[key], f'{place}.{key}')
     else:
         assert a == b, place
+
+
+def measured(folder):
+    """The step and accuracy of each validation of a run."""
+    files = sorted(folder.glob('*/vis_data/scalars.json'))
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [(line['step'], line['accuracy/top1']) for line in lines if 'accuracy/top1' in line]
 
 
 class Send(Hook):
@@ -85,7 +98,7 @@ def test_a_signal_in_an_epoch_costs_nothing(workers, train, tmp_path, capsys):
     for number, iteration in (
         (signal.SIGTERM, 4),
         (signal.SIGINT, 9),
-        (signal.SIGTERM, 12),
+        (signal.SIGHUP, 12),
     )[: 3 if workers == 0 else 1]:
         with pytest.raises(SystemExit) as leaving:
             train('stopped', (number, iteration), resume=iteration > 4, **options)
@@ -130,24 +143,19 @@ def test_a_checkpoint_by_iteration_goes_on_where_it_was_saved(train, tmp_path):
 def test_a_validation_that_is_due_is_made_up_for(train, tmp_path):
     """A run killed in a validation, which leaves the epoch's checkpoint and no figure."""
 
-    def measured(name):
-        files = sorted(tmp_path.glob(f'{name}/*/vis_data/scalars.json'))
-        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-        return [(line['step'], line['accuracy/top1']) for line in lines if 'accuracy/top1' in line]
-
     options = {'train_cfg.val_interval': 1}
     train('whole', **options)
     with pytest.raises(SystemExit):
         train('stopped', (signal.SIGTERM, 'val'), **options)
-    assert not measured('stopped')
+    assert not measured(tmp_path / 'stopped')
     train('stopped', resume=True, **options)
-    assert measured('stopped') == measured('whole')
+    assert measured(tmp_path / 'stopped') == measured(tmp_path / 'whole')
     # that of the last epoch too, where nothing is left to train
     (tmp_path / 'whole/epoch_2.pth').rename(tmp_path / 'ended.pth')
     (tmp_path / 'ended').mkdir()
     (tmp_path / 'ended.pth').rename(tmp_path / 'ended/epoch_2.pth')
     train('ended', resume=True, **options)
-    assert measured('ended') == measured('whole')[-1:]
+    assert measured(tmp_path / 'ended') == measured(tmp_path / 'whole')[-1:]
 
 
 def test_by_iterations_a_network_that_draws_goes_on_as_it_would_have(train, tmp_path):
@@ -171,6 +179,61 @@ def test_by_iterations_a_network_that_draws_goes_on_as_it_would_have(train, tmp_
     whole, again = (load_restricted(tmp_path / n / 'iter_6.pth') for n in ('whole', 'again'))
     for part in ('state_dict', 'optimizer', 'param_schedulers'):
         equal(whole[part], again[part], part)
+    assert len(measured(tmp_path / 'whole')) == 1
+    # a run killed before it came to the validation that followed a checkpoint
+    (tmp_path / 'ended').mkdir()
+    (tmp_path / 'whole/iter_6.pth').rename(tmp_path / 'ended/iter_6.pth')
+    with pytest.raises(FileNotFoundError):
+        train('ended', resume=True, **copy.deepcopy(options))
+    assert measured(tmp_path / 'ended') == measured(tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_gradients_that_add_up_are_kept(by_epoch, train, tmp_path):
+    """A checkpoint after 9 batches, or 10, of four a step; with a moving average."""
+    options = {
+        'optim_wrapper.accumulative_counts': 4,
+        'custom_hooks': [dict(type='EMAHook')],
+        'default_hooks.checkpoint': dict(
+            by_epoch=by_epoch, interval=1 if by_epoch else 10, max_keep_ckpts=9
+        ),
+    }
+    first, last = ('epoch_1.pth', 'epoch_2.pth') if by_epoch else ('iter_10.pth', 'iter_18.pth')
+    for name in ('whole', 'again'):
+        if name == 'again':
+            (tmp_path / name).mkdir()
+            (tmp_path / 'whole' / first).rename(tmp_path / name / first)
+        with nullcontext() if by_epoch else pytest.raises(FileNotFoundError):
+            train(name, resume=name == 'again', **copy.deepcopy(options))
+    whole, again = (load_restricted(tmp_path / n / last) for n in ('whole', 'again'))
+    for part in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
+        equal(whole[part], again[part], part)
+    assert GRADIENTS not in whole  # the last step is of what there is
+    log = next(tmp_path.glob('again/*/*.log')).read_text()
+    assert 'gradient of some iterations is lost' not in log
+
+
+def test_early_stopping_remembers(train, tmp_path):
+    """Whose best score was that of an epoch before the resume."""
+    stopping = dict(type='EarlyStoppingHook', monitor='accuracy/top1', patience=2, min_delta=200.0)
+    options = {
+        'custom_hooks': [stopping],
+        'train_cfg.max_epochs': 4,
+        'param_scheduler.total_steps': 4,
+        'train_cfg.val_interval': 1,
+        'default_hooks.checkpoint.max_keep_ckpts': 9,
+        'train_dataloader.batch_size': 898,
+        'val_dataloader.batch_size': 899,
+    }
+    train('whole', **options)
+    assert not (tmp_path / 'whole/epoch_4.pth').exists()  # the first is the best, two are no better
+    (tmp_path / 'again').mkdir()
+    (tmp_path / 'whole/epoch_2.pth').rename(tmp_path / 'again/epoch_2.pth')
+    train('again', resume=True, **options)
+    assert {path.name for path in (tmp_path / 'again').glob('epoch*')} == {
+        'epoch_2.pth',
+        'epoch_3.pth',
+    }
 
 
 def test_a_stock_sampler_goes_on_and_says_what_differs(train, tmp_path):
@@ -206,6 +269,37 @@ def test_a_signal_before_the_first_step_leaves_at_once(capsys):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def test_all_ranks_leave_where_one_got_a_signal(monkeypatch, tmp_path, capsys):
+    store = HashStore()
+    optimizer = OptimWrapper(torch.optim.SGD([torch.zeros(1)], lr=1))
+    monkeypatch.setattr(interruption, 'is_distributed', lambda: True)
+    monkeypatch.setattr(distributed_c10d, '_get_default_store', lambda: store)
+    run = SimpleNamespace(iter=4, work_dir=tmp_path, train_loop=None, optim_wrapper=optimizer)
+    first, second = StopHook('again'), StopHook('again')
+    second.signal = signal.SIGHUP
+    for hook in (first, second):
+        hook.after_train_iter(run)
+    run.iter = 5
+    for hook in (first, second):
+        with pytest.raises(SystemExit) as leaving:
+            hook.after_train_iter(run)
+        assert leaving.value.code == 129
+    said = (
+        'train: stopped by SIGHUP after iteration 6: no checkpoint was saved yet. To go on: again'
+    )
+    assert capsys.readouterr().out.count(said) == 2
+
+
+def test_a_hangup_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopHook('again').listening():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_leaving_is_not_taken_for_an_error():
     stop = StopHook('again')
     with pytest.raises(SystemExit) as leaving, stop.listening():
@@ -237,6 +331,32 @@ def test_the_command_that_goes_on(arguments, launcher, environment, expected, mo
         monkeypatch.setenv(name, value)
     expected = expected.replace('...', 'python tools/train.py')
     assert resume_command(launcher) == expected
+
+
+@pytest.mark.parametrize('link', [Path.symlink_to, Path.hardlink_to])
+def test_a_planted_lock_is_refused(link, tmp_path):
+    other = tmp_path / 'other'
+    other.write_text('untouched')
+    (tmp_path / 'run').mkdir()
+    link(tmp_path / 'run/.lock', other)
+    with pytest.raises(OSError, match=r'run/\.lock is a .*link'), locked(tmp_path / 'run', 'none'):
+        pass
+    assert other.read_text() == 'untouched'
+
+
+def test_a_start_removes_what_is_half_written_and_planted(tmp_path):
+    other = tmp_path / 'other'
+    other.write_text('untouched')
+    (tmp_path / 'run/20260101_000000').mkdir(parents=True)
+    half = [tmp_path / 'run' / name for name in ('.a.1.partial', '20260101_000000/.a.2.partial')]
+    planted = [tmp_path / 'run' / name for name in ('last_checkpoint', 'recipe.py')]
+    for path in half:
+        path.touch()
+    for path in planted:
+        path.symlink_to(other)
+    with locked(tmp_path / 'run', 'none'):
+        assert not any(path.is_symlink() or path.exists() for path in half + planted)
+    assert other.read_text() == 'untouched'
 
 
 HOLD = """

@@ -64,6 +64,8 @@ def test_every_method_trains_a_step(method):
     """On the pair to try things out with, for a short schedule."""
     cfg, model = model_of(f'{method}_resnet20_resnet8_cifar100_8e')
     assert cfg.train_cfg.max_epochs == 8
+    if method == 'crd':
+        model.features['crd'].set_num_samples(4)
     images = torch.randint(256, (4, 32, 32, 3), dtype=torch.uint8).numpy()
     data = ArrayDataset(images, [0, 1, 0, 1], 'ab').__getitems__(
         [ViewKey(0, 0, k) for k in range(4)]
@@ -120,9 +122,6 @@ def test_feature_methods_find_their_stages(pair, networks):
 def test_feature_methods_find_their_stages_on_imagenet(name):
     cfg = load_recipe(name)
     cfg.model.teacher.checkpoint = None
-    if name.startswith('crd'):
-        assert cfg.model.features.crd.loss.num_samples == 1281167
-        cfg.model.features.crd.loss.num_samples = 9
     model = build(MODELS, cfg.model)
     assert len(model.features) == 1
 

@@ -176,6 +176,18 @@ def test_torch_alone_would_not_notice(tmp_path):
         load_restricted(path)
 
 
+def test_a_tensor_marked_as_a_folder(tmp_path):
+    """By one bit of the archive's list of files; torch would not read it."""
+    path = tmp_path / 'flipped.pth'
+    save_weights({'weight': torch.ones(9)}, path)
+    damaged = bytearray(path.read_bytes())
+    entry = damaged.index(b'PK\x01\x02', damaged.rindex(b'data/0') - 60)
+    damaged[entry + 38] ^= 0x10
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r'is damaged: .*/data/0 in it has changed'):
+        load_restricted(path)
+
+
 def test_safetensors_of_others(tmp_path):
     state = {'fc.weight': torch.rand(3, 4)}
     safetensors.torch.save_file(state, tmp_path / 'other.safetensors')

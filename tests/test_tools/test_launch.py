@@ -1,10 +1,16 @@
 """How the processes of a distributed run are started."""
 
+import os
 import runpy
 import socket
 from pathlib import Path
 
 import pytest
+from torch.distributed import TCPStore
+from torch.distributed.elastic.rendezvous import (
+    RendezvousParameters,
+    rendezvous_handler_registry,
+)
 
 LAUNCH = Path(__file__).parents[2] / 'tools/_launch.py'
 
@@ -20,8 +26,45 @@ def _alone(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_single_machine_takes_any_free_port(launcher):
-    assert launcher['options']() == ['--standalone']
+@pytest.mark.parametrize('port', [None, 'free'])
+def test_a_single_machine_meets_where_no_other_can_reach_it(port, launcher, monkeypatch):
+    if port == 'free':
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = probe.getsockname()[1]
+        monkeypatch.setenv('PORT', str(port))
+    assert launcher['options']() == ['--rdzv_backend=loopback']
+    parameters = RendezvousParameters('loopback', '', 'run', 1, 1)
+    info = rendezvous_handler_registry.create_handler(parameters).next_rendezvous()
+    met = info.bootstrap_store_info
+    assert (info.rank, info.world_size, met.master_addr) == (0, 1, '127.0.0.1')
+    assert port in (None, met.master_port)
+    info.store.set('asked', 'answered')
+    other = TCPStore('127.0.0.1', met.master_port, is_master=False)
+    assert other.get('run/asked') == b'answered'
+    tables = [Path('/proc/net/tcp'), Path('/proc/net/tcp6')]
+    if all(table.exists() for table in tables):
+        lines = ''.join(table.read_text() for table in tables).split('\n')
+        at = f':{met.master_port:04X}'
+        found = [line.split()[1] for line in lines if at in line and line.split()[3] == '0A']
+        assert found == [f'0100007F{at}']  # listening on 127.0.0.1
+
+
+def test_processes_of_a_machine_talk_through_its_loopback(launcher, monkeypatch):
+    started = []
+    monkeypatch.setitem(launcher['launch'].__globals__, 'main', started.append)
+    for name in ('GLOO_SOCKET_IFNAME', 'NCCL_SOCKET_IFNAME', 'OMP_NUM_THREADS'):
+        monkeypatch.setenv(name, 'set')  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv('AEKT_MM_LAUNCHER', '0')
+    names = {name for _, name in socket.if_nameindex()} & {'lo', 'lo0'}
+    monkeypatch.setenv('NNODES', '2')
+    launcher['launch']('2', 'train.py')
+    assert 'GLOO_SOCKET_IFNAME' not in os.environ
+    monkeypatch.delenv('NNODES')
+    launcher['launch']('2', 'train.py')
+    assert {os.environ['GLOO_SOCKET_IFNAME'], os.environ['NCCL_SOCKET_IFNAME']} == names
+    assert started[-1] == ['--rdzv_backend=loopback', '--nproc_per_node=2', 'train.py']
 
 
 def test_several_machines_meet_where_they_are_told(launcher, monkeypatch):
@@ -42,6 +85,7 @@ def test_a_port_that_can_not_be_used(port, launcher, monkeypatch):
         other.listen()
         port = str(other.getsockname()[1]) if port == 'used' else port
         monkeypatch.setenv('PORT', port)
+        monkeypatch.setenv('NNODES', '2')
         with pytest.raises(SystemExit, match=f'PORT={port} can not be used .*set PORT to a free'):
             launcher['options']()
 

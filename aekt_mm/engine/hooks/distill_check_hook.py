@@ -9,15 +9,16 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
+from aekt_mm.datasets import ViewDataset
 from aekt_mm.models.classifiers import num_classes
 from aekt_mm.models.weights import check_finite, load_own_weights, misfits
 from aekt_mm.registry import HOOKS
 
 from .figures_hook import read_figures, reading_is_due, without_graph
-from .loss_epoch_hook import LossEpochHook
+from .loss_epoch_hook import LossEpochHook, epochs_of
 
 #: What may help a run that has diverged.
 DIVERGED = 'a lower learning rate, a lower loss weight or a bounded explicit term may help'
@@ -76,6 +77,13 @@ class DistillCheckHook(Hook):
                 level=30,
             )
 
+    def before_run(self, runner: Runner) -> None:
+        """Tell losses that remember every image how many there are, before a checkpoint is read."""
+        for part in _unwrapped(runner.model).modules():
+            # a loop that is not built: the run only validates
+            if hasattr(part, 'set_num_samples') and isinstance(runner._train_loop, BaseLoop):
+                part.set_num_samples(count_samples(runner.train_dataloader.dataset))
+
     def before_train(self, runner: Runner) -> None:
         """Look at loop and labels, and let a cached teacher look at the data."""
         self.training = True
@@ -102,7 +110,7 @@ class DistillCheckHook(Hook):
             raise ValueError('model.teacher is None: a distiller without a teacher only predicts')
         check_labels(loader.dataset, num_classes(getattr(model, 'student', model)))
         if hasattr(getattr(model, 'teacher', None), 'attach'):
-            model.teacher.attach(loader, model.data_preprocessor, runner.max_epochs)
+            model.teacher.attach(loader, model.data_preprocessor, epochs_of(runner)[1])
 
     def after_train_iter(
         self,
@@ -159,6 +167,22 @@ class DistillCheckHook(Hook):
                 'current',
                 level=30,
             )
+
+
+def count_samples(dataset: Any) -> int:
+    """Return how many samples a dataset has, whose ``sample_idx`` are the numbers below that.
+
+    Raises:
+        ValueError: If it repeats or joins others, whose samples carry the indices that they have
+            there.
+    """
+    wraps = hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets')
+    if wraps and not isinstance(dataset, ViewDataset):
+        raise ValueError(
+            f'a loss remembers each image by its sample_idx, but those of {type(dataset).__name__} '
+            "are of the data sets in it: wrap it as dict(type='ViewDataset', dataset=...)"
+        )
+    return len(dataset)
 
 
 def check_labels(dataset: Any, count: int | None) -> None:

@@ -5,6 +5,7 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from aekt_mm.models.losses.curriculum_temperature import epochs_of_share
 from aekt_mm.registry import HOOKS
 
 
@@ -63,7 +64,7 @@ class DistillWarmupHook(Hook):
         """Return in which epoch of a run the weight reaches 1, at least 1."""
         if self.epochs is not None:
             return self.epochs
-        return max(1, int(round(self.share * runner.max_epochs, 6)))
+        return epochs_of_share(self.share, runner.max_epochs)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set this epoch's weight."""

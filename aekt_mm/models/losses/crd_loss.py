@@ -32,7 +32,8 @@ class CRDLoss(FeatureLoss):
     are drawn from torch's generator, so that a resumed run goes on with others.
 
     Args:
-        num_samples: Of the training set.
+        num_samples: How many the training set has; by default what
+            :class:`~aekt_mm.engine.hooks.DistillCheckHook` says before a run.
         weight: Weight of the loss, at least 0.
         dimensions: Of the embeddings.
         negatives: How many each sample is compared with.
@@ -52,7 +53,7 @@ class CRDLoss(FeatureLoss):
 
     def __init__(
         self,
-        num_samples: int,
+        num_samples: int | None = None,
         weight: float = 0.8,
         dimensions: int = 128,
         negatives: int = 16384,
@@ -60,19 +61,46 @@ class CRDLoss(FeatureLoss):
         momentum: float = 0.5,
     ) -> None:
         super().__init__(weight)
-        self.num_samples = num_samples
+        self.num_samples: int | None = None
         self.dimensions = dimensions
         self.negatives = negatives
         self.temperature = check_range('temperature', temperature, 0, inclusive=False)
         self.momentum = check_range('momentum', momentum, 0)
-        bound = (3 / dimensions) ** 0.5
         for network in ('student', 'teacher'):
-            memory = torch.empty(num_samples, dimensions).uniform_(-bound, bound)
-            self.register_buffer(f'{network}_memory', memory)
+            self.register_buffer(f'{network}_memory', torch.empty(0, dimensions))
             # the mean exponential of the first batch times num_samples; below 0: not known yet
             self.register_buffer(f'{network}_normaliser', torch.tensor(-1.0))
         self._calibrated = False  # in this process: on a GPU, to look at the buffers would wait
-        self.register_buffer('labels', torch.full((num_samples,), -1))
+        self.register_buffer('labels', torch.empty(0, dtype=torch.int64))
+        if num_samples is not None:
+            self.set_num_samples(num_samples)
+
+    @torch.no_grad()
+    def set_num_samples(self, count: int) -> None:
+        """Make the memory of a training set, before it is loaded from a checkpoint.
+
+        Args:
+            count: How many samples the set has; they carry the indices below it.
+
+        Raises:
+            ValueError: If the loss has a memory of another size.
+        """
+        if self.num_samples is not None:
+            if self.num_samples != count:
+                raise ValueError(
+                    f'num_samples of CRDLoss is {self.num_samples}, but the training set has '
+                    f'{count} images: leave it out, it is taken from the data set'
+                )
+            return
+        self.num_samples = count
+        # a generator of its own: what else is drawn is the same with and without this loss
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+        bound = (3 / self.dimensions) ** 0.5
+        for memory in (self.student_memory, self.teacher_memory):
+            start = torch.empty(count, self.dimensions)
+            memory.resize_(start.shape).copy_(start.uniform_(-bound, bound, generator=generator))
+            _share_of_first_rank(memory)
+        self.labels.resize_(count).fill_(-1)
 
     def build_projection(
         self, student_shape: tuple[int, ...], teacher_shape: tuple[int, ...]
@@ -108,8 +136,13 @@ class CRDLoss(FeatureLoss):
                 ``sample_idx``; drawn here by default.
 
         Raises:
-            ValueError: If the samples do not know their indices.
+            ValueError: If the samples do not know their indices, or the loss their number.
         """
+        if self.num_samples is None:
+            raise ValueError(
+                'CRDLoss does not know how many training images there are: set num_samples, or '
+                "add check=dict(type='DistillCheckHook') to default_hooks"
+            )
         if sample_idx is None:
             raise ValueError('CRDLoss needs the samples to have a sample_idx, but they have none')
         target = target.argmax(1) if target.ndim == 2 else target
@@ -175,6 +208,11 @@ def _of_all_ranks(tensor: Tensor) -> Tensor:
     gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
     dist.all_gather(gathered, tensor.contiguous())
     return torch.cat(gathered)
+
+
+def _share_of_first_rank(tensor: Tensor) -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.broadcast(tensor, 0)
 
 
 def _mean_of_ranks(value: Tensor) -> Tensor:

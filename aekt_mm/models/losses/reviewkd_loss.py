@@ -55,8 +55,18 @@ class ReviewKDLoss(FeatureLoss):
     def project(
         self, student: Sequence[Tensor], teacher: Sequence[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """See :meth:`FeatureLoss.project`."""
+        """See :meth:`FeatureLoss.project`.
+
+        Raises:
+            ValueError: If a batch of training has one sample, which has no variance.
+        """
         student, teacher = ([_as_map(x) for x in features] for features in (student, teacher))
+        if self.training and len(student[-1]) == 1 and student[-1].shape[2:].numel() == 1:
+            raise ValueError(
+                'ReviewKDLoss has a batch norm of pooled features, which needs at least 2 images '
+                'in a batch, but this one has 1: set drop_last=True in train_dataloader, or '
+                'another batch_size'
+            )
         deeper, explained = None, []
         for fusion, own, aim in zip(reversed(self.fusions), reversed(student), reversed(teacher)):
             out, deeper = fusion(own, deeper, aim.shape[-2:])

@@ -38,7 +38,7 @@ class RKDLoss(FeatureLoss):
         self.angle_weight = check_range('angle_weight', angle_weight, 0)
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """See :meth:`FeatureLoss.compare`; features (N, ...), N of at least 2."""
+        """See :meth:`FeatureLoss.compare`; features (N, ...). One sample has no relations: 0."""
         with torch.no_grad():
             teacher_distances, teacher_angles = _relations(teacher.flatten(1))
         distances, angles = _relations(student.flatten(1))
@@ -53,5 +53,6 @@ def _relations(features: Tensor) -> tuple[Tensor, Tensor]:
     differences = features.unsqueeze(0) - features.unsqueeze(1)
     distances = torch.linalg.vector_norm(differences, dim=2)
     directions = differences / distances.clamp_min(1e-12).unsqueeze(2)
-    mean = distances.sum() / (n * (n - 1))  # a sample's distance to itself is 0
-    return distances / mean, directions @ directions.transpose(1, 2)
+    mean = distances.sum() / max(1, n * (n - 1))  # a sample's distance to itself is 0
+    # the mean is 0 of one sample, and of samples that are all the same
+    return distances / mean.clamp_min(1e-12), directions @ directions.transpose(1, 2)

@@ -5,7 +5,7 @@ model = dict(
         crd=dict(
             student='neck',
             teacher='neck',
-            loss=dict(type='CRDLoss', num_samples=50000, weight=0.8, negatives=16384),
+            loss=dict(type='CRDLoss', weight=0.8, negatives=16384),
         )
     ),
 )

@@ -4,14 +4,17 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from torch.utils.data import ConcatDataset
 
+from aekt_mm.datasets import ArrayDataset, ViewDataset
 from aekt_mm.engine.hooks import DistillCheckHook, distill_check_hook
-from aekt_mm.engine.hooks.distill_check_hook import check_labels
-from aekt_mm.engine.launching import build_runner
+from aekt_mm.engine.hooks.distill_check_hook import check_labels, count_samples
+from aekt_mm.engine.launching import build_runner, hold_out
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +172,36 @@ def test_a_batch_larger_than_the_data(digits_recipe):
     digits_recipe.param_scheduler = None
     with pytest.raises(ValueError, match='898 training images give no batch of 1000: lower'):
         build_runner(digits_recipe).train()
+
+
+def test_a_memory_has_a_place_for_each_image(digits_recipe):
+    cfg = digits_recipe
+    hold_out(cfg, 0.2)
+    crd = dict(type='CRDLoss', dimensions=4, negatives=8)
+    cfg.model.features = dict(crd=dict(student='neck', teacher='neck', loss=crd))
+    cfg.train_dataloader.batch_size = 300
+    runner = build_runner(cfg.copy())
+    runner.train()
+    loss = runner.model.features.crd
+    assert len(runner.train_dataloader.dataset) == len(loss.labels) < 898
+    assert loss.labels.min() >= 0  # all were seen
+    cfg.resume, cfg.load_from = True, f'{cfg.work_dir}/epoch_1.pth'
+    resumed = build_runner(cfg.copy())
+    resumed.train()
+    assert torch.equal(resumed.model.features.crd.labels, loss.labels)
+
+    cfg.resume, cfg.load_from = False, None
+    cfg.model.features.crd.loss.num_samples = 898
+    with pytest.raises(ValueError, match='num_samples of CRDLoss is 898, but'):
+        build_runner(cfg).train()
+
+
+def test_indices_of_data_sets_within_others():
+    images = ArrayDataset(np.zeros((3, 4, 4, 3), np.uint8), [0, 1, 0], 'ab')
+    both = ConcatDataset([images, images])
+    with pytest.raises(ValueError, match='sample_idx, but those of ConcatDataset are of the data'):
+        count_samples(both)
+    assert count_samples(ViewDataset(both)) == 6
 
 
 def test_a_folder_with_too_few_classes():

@@ -147,9 +147,11 @@ def test_under_compile():
 def rank_trains(rank, store, queue):
     os.environ['OMP_NUM_THREADS'] = '1'
     dist.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
-    torch.manual_seed(rank)
-    model = distiller(dict(hint=HINT, crd=CRD))
+    crd = dict(CRD, loss=dict(type='CRDLoss', dimensions=4, negatives=8))
+    model = distiller(dict(hint=HINT, crd=crd))
     model = MMDistributedDataParallel(model, broadcast_buffers=False)
+    torch.manual_seed(rank)
+    model.module.features['crd'].set_num_samples(50)
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
     for step in range(2):
         images, samples = batch(seed=10 * rank + step)

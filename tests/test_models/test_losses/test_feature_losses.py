@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from aekt_mm.models import losses
 from aekt_mm.models.losses import ATLoss, CRDLoss, FeatureLoss, FitNetLoss, ReviewKDLoss, RKDLoss
 
 CASES = json.loads((Path(__file__).parents[2] / 'data' / 'feature_losses.json').read_text())[
@@ -113,6 +114,27 @@ def test_crd_draws_negatives_of_other_classes():
     assert len(drawn.unique()) > 35
 
 
+def test_crd_is_told_how_many_images_there_are():
+    loss = CRDLoss(dimensions=4, negatives=200)
+    loss.build_projection((8,), (6,))
+    batch = torch.rand(2, 8), torch.rand(2, 6), torch.tensor([0, 1]), torch.tensor([3, 0])
+    with pytest.raises(ValueError, match='does not know how many training images there are'):
+        loss(*batch)
+    before = torch.get_rng_state()
+    memory = loss.student_memory
+    loss.set_num_samples(12)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert loss.student_memory is memory  # a wrapper for several ranks keeps a list of them
+    assert memory.shape == (12, 4)
+    assert 0 < memory.abs().max() <= (3 / 4) ** 0.5
+    assert not torch.equal(memory, loss.teacher_memory)
+    assert loss.labels.tolist() == [-1] * 12
+    assert loss._draw(*batch[2:]).unique().tolist() == list(range(12))
+    loss.set_num_samples(12)
+    with pytest.raises(ValueError, match=r'num_samples of CRDLoss is 12, but .* 40000'):
+        loss.set_num_samples(40_000)
+
+
 def test_crd_takes_soft_targets_and_remembers_labels():
     loss = CRDLoss(num_samples=9, dimensions=4, negatives=5)
     loss.build_projection((8, 1, 1), (6,))
@@ -151,6 +173,37 @@ def test_at_takes_a_single_map():
 def test_zero_where_the_networks_agree(loss):
     feature = torch.rand(5, 4, 2, 2)
     assert loss(feature, feature)['loss'].item() == 0
+
+
+@pytest.mark.parametrize('name', ['FitNetLoss', 'ATLoss', 'RKDLoss', 'CRDLoss'])
+def test_a_batch_of_one(name):
+    """The last of an epoch may be."""
+    loss = CRDLoss(num_samples=5, negatives=3) if name == 'CRDLoss' else getattr(losses, name)()
+    loss.build_projection((3, 4, 4), (3, 4, 4))
+    student = torch.rand(1, 3, 4, 4, requires_grad=True)
+    value = loss(student, torch.rand(1, 3, 4, 4), torch.tensor([1]), torch.tensor([4]))['loss']
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+    assert name != 'RKDLoss' or value == 0
+
+
+def test_rkd_of_samples_that_are_all_the_same():
+    student = torch.zeros(3, 4, requires_grad=True)  # what a dead layer gives
+    value = RKDLoss()(student, torch.rand(3, 4))['loss']
+    value.backward()
+    assert value.isfinite()
+    assert not student.grad.any()
+
+
+def test_reviewkd_of_one_sample_says_what_helps():
+    loss = ReviewKDLoss()
+    shapes = [(3, 4, 4), (5, 1, 1)]
+    loss.build_projection(shapes, shapes)
+    features = [torch.rand(1, *shape) for shape in shapes]
+    with pytest.raises(ValueError, match=r'at least 2 images in a batch, .* drop_last=True'):
+        loss(features, features)
+    assert loss.eval()(features, features)['loss'].isfinite()
 
 
 @pytest.mark.parametrize('loss', [FitNetLoss(), ATLoss(), RKDLoss()])

@@ -91,8 +91,8 @@ def test_all_published_cases_are_looked_at():
 def test_equals_the_authors_code(name):
     config, parameters = dict(LOSSES[name]), {}
     if config.get('temperature') == 'curriculum':
-        temperature = CurriculumTemperature(low=1.0, span=20.0, epochs=10).double()
-        temperature.set_epoch(int(name.rpartition('epoch')[2]))
+        temperature = CurriculumTemperature(low=1.0, span=20.0).double()
+        temperature.set_epoch(int(name.rpartition('epoch')[2]), 240)
         config['temperature'], parameters = temperature, {'theta': temperature.theta}
     loss = build(MODELS, config)
     student = LOGITS[0].clone().requires_grad_()
@@ -105,6 +105,15 @@ def test_equals_the_authors_code(name):
             continue
         wanted = torch.tensor(expected[key], dtype=torch.float64).view_as(gradient)
         torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_a_batch_of_one(name):
+    """The last of an epoch may be."""
+    student, teacher, target = batch(n=1)
+    student.requires_grad_()
+    total(METHODS[name](student, teacher, target)).backward()
+    assert student.grad.isfinite().all()
 
 
 @pytest.mark.parametrize('name', [name for name in METHODS if name != 'aekt_ls'])
@@ -203,7 +212,7 @@ def test_the_curriculum_reverses_more_with_every_epoch():
     temperature = CurriculumTemperature(epochs=4)
     gradients = []
     for epoch in range(1, 7):
-        temperature.set_epoch(epoch)
+        temperature.set_epoch(epoch, 6)
         [gradient] = torch.autograd.grad(temperature(), temperature.theta)
         gradients.append(gradient.item())
     assert gradients == sorted(gradients, reverse=True)
