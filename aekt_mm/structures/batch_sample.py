@@ -43,6 +43,13 @@ class BatchSample(DataSample):
         scores = self.gt_score if 'gt_score' in self else repeat(None)
         return map(_sample, self.gt_label[:, None].unbind(), scores)
 
+    def pin_memory(self) -> 'BatchSample':
+        """Return the batch in memory that a GPU copies without being waited for, as loaders ask."""
+        pinned = self.clone()
+        for name, value in self.items():
+            pinned.set_field(value.pin_memory(), name)
+        return pinned
+
 
 def _sample(label: Tensor, score: Tensor | None) -> DataSample:
     sample = DataSample()

@@ -2,6 +2,7 @@ default_scope = 'aekt_mm'
 custom_imports = dict(imports=['aekt_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
+    runtime_info=dict(type='FiguresHook'),  # no step waits for the device to log its losses
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),

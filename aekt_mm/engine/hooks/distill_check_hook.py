@@ -17,7 +17,7 @@ from aekt_mm.models.classifiers import num_classes
 from aekt_mm.models.weights import check_finite, load_own_weights, misfits
 from aekt_mm.registry import HOOKS
 
-from .figures_hook import read_figures, reading_is_due, without_graph
+from .figures_hook import FiguresHook, read_figures, reading_is_due, without_graph
 from .loss_epoch_hook import LossEpochHook, epochs_of
 
 #: What may help a run that has diverged.
@@ -99,6 +99,12 @@ class DistillCheckHook(Hook):
             raise ValueError(
                 f'{type(follows[0]).__name__} follows the epochs, but nothing tells it: add '
                 "dict(type='LossEpochHook') to custom_hooks"
+            )
+        if not any(isinstance(hook, FiguresHook) for hook in runner.hooks):
+            print_log(
+                "MMEngine's RuntimeInfoHook waits for the device in every step to read its losses. "
+                "To spare a GPU that: default_hooks.runtime_info=dict(type='aekt_mm.FiguresHook')",
+                'current',
             )
         loop = runner.train_loop
         if type(loop) is EpochBasedTrainLoop and loop.iter != loop.epoch * len(loader):

@@ -31,6 +31,9 @@ class ViewPreprocessor(ClsDataPreprocessor):
 
     def __init__(self, *args, view_augments: dict | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        self._non_blocking = (
+            True  # MMEngine's option, which mmpretrain's preprocessor does not take
+        )
         self.view_augments = None
         if view_augments is not None:
             self.view_augments = ViewAugmentation(**view_augments)

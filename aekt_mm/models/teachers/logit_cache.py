@@ -170,7 +170,7 @@ class LogitCache:
             self._check(view)
         records = self.records[view, samples]
         if self.manifest['format'] != 'topk':
-            return torch.from_numpy(records).to(labels.device, non_blocking=True).float()
+            return _on_device(records, labels.device).float()
         return self._expand(records, labels)
 
     def _compress(self, logits: Tensor, labels: Tensor) -> np.ndarray:
@@ -188,7 +188,7 @@ class LogitCache:
 
     def _expand(self, records: np.ndarray, labels: Tensor) -> Tensor:
         def tensor(name: str, dtype: type) -> Tensor:
-            return torch.from_numpy(records[name].astype(dtype)).to(labels.device)
+            return _on_device(records[name].astype(dtype), labels.device)
 
         logits = tensor('rest', np.float32)[:, None].repeat(1, self.classes)
         logits.scatter_(1, tensor('classes', np.int64), tensor('values', np.float32))
@@ -218,6 +218,12 @@ class LogitCache:
         if mode == 'r+' and path.is_symlink():
             raise ValueError(f'{path} is a symbolic link: what it leads to is not written to')
         return np.memmap(path, dtype, mode, shape=(self.views, self.samples))
+
+
+def _on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array without waiting for the device, which takes memory that stays in its place."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == 'cuda' else tensor
 
 
 def _reserve(path: Path, size: int) -> None:
