@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aekt_mm.files import replace_file
 from aekt_mm.models.checkpoints import load_restricted, save_weights
 from aekt_mm.models.classifiers import build_classifier
-from aekt_mm.models.weights import STATE_KEYS, load_own_weights
+from aekt_mm.models.weights import find_weights, load_own_weights
 
 from .recipes import load_recipe
 
@@ -91,13 +91,8 @@ def convert(config: str | Path, source: str | Path, target: str | Path, to: str)
 
 def _load(network: nn.Module, source: str | Path) -> None:
     """Load weights under our names or a peer's."""
-    checkpoint = load_restricted(source)
-    state = next((checkpoint[k] for k in STATE_KEYS if isinstance(checkpoint.get(k), dict)), None)
-    state = {
-        name.removeprefix('module.'): value
-        for name, value in (state or checkpoint).items()
-        if isinstance(value, Tensor)
-    }
+    state = find_weights(load_restricted(source), source)
+    state = {name.removeprefix('module.'): value for name, value in state.items()}
     ours = {theirs: ours for ours, theirs in _peer_names(network).items()}
     if state.keys() & ours.keys():
         state = {ours.get(name, name): value for name, value in state.items()}

@@ -11,7 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from aekt_mm.models.classifiers import num_classes
-from aekt_mm.models.weights import check_finite, load_own_weights, misfits
+from aekt_mm.models.weights import check_finite, check_held, check_own_weights, misfits
 from aekt_mm.registry import HOOKS
 
 from .loss_epoch_hook import LossEpochHook
@@ -43,14 +43,16 @@ class DistillCheckHook(Hook):
 
     def __init__(self) -> None:
         self.teacher_top1: list[Tensor] = []
+        #: What the model must hold when training starts; other hooks may change it until then.
+        self.read: dict[str, Tensor] = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare what was read with the model, which MMEngine fills as far as names fit."""
-        state = checkpoint.get('state_dict', checkpoint)
-        state = {k.removeprefix('module.'): v for k, v in state.items() if isinstance(v, Tensor)}
+        self.read = checkpoint.get('state_dict', checkpoint)
+        state = _without_wrapper(self.read)
         source, model = runner._load_from or runner.work_dir, _unwrapped(runner.model)
         if runner._resume:
-            load_own_weights(model, state, source)
+            check_own_weights(model, state, source)
             return
         wanted = model.state_dict()
         fitting = [
@@ -71,6 +73,7 @@ class DistillCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look at loop and labels, and let a cached teacher look at the data."""
         loader, model = runner.train_dataloader, _unwrapped(runner.model)
+        self._check_loaded(runner, model)
         if len(loader) == 0:
             raise ValueError(
                 f'{len(loader.dataset)} training images give no batch of {loader.batch_size}: '
@@ -94,6 +97,19 @@ class DistillCheckHook(Hook):
         check_labels(loader.dataset, num_classes(getattr(model, 'student', model)))
         if hasattr(getattr(model, 'teacher', None), 'attach'):
             model.teacher.attach(loader, model.data_preprocessor, runner.max_epochs)
+
+    def _check_loaded(self, runner: Runner, model: nn.Module) -> None:
+        """See that MMEngine, which does not look, has filled the model with what fits it."""
+        state, self.read = _without_wrapper(self.read), {}
+        held = model.state_dict(keep_vars=True)
+        if not runner._resume:  # tables that a network computes may be another's
+            held = {name: value for name, value in held.items() if isinstance(value, nn.Parameter)}
+        fitting = {
+            name: value
+            for name, value in state.items()
+            if name in held and held[name].shape == value.shape
+        }
+        check_held(held, fitting, runner._load_from or runner.work_dir)
 
     def after_train_iter(
         self,
@@ -170,6 +186,10 @@ def check_labels(dataset: Any, count: int | None) -> None:
             f'{len(wrong)} of {len(labels)} labels of {name} are of no class of the model, which '
             f'tells {count} apart: sample {wrong[0]} has label {labels[wrong[0]]}'
         )
+
+
+def _without_wrapper(state: dict) -> dict[str, Tensor]:
+    return {k.removeprefix('module.'): v for k, v in state.items() if isinstance(v, Tensor)}
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -79,6 +79,8 @@ class LogitDistiller(BaseModel):
             data_preprocessor = build(MODELS, {'type': 'ClsDataPreprocessor', **data_preprocessor})
         super().__init__(data_preprocessor=data_preprocessor)
         self.student = student
+        if hasattr(student, '_add_state_dict_prefix'):
+            self._register_load_state_dict_pre_hook(_take_off_prefix)
         classes = num_classes(student)
         if not hasattr(self._head, '_get_loss'):
             raise TypeError(
@@ -203,6 +205,17 @@ class LogitDistiller(BaseModel):
         """Return the student's logits for classification and for distillation."""
         logits = self.student(inputs)
         return (logits, logits) if self.connector is None else self.connector(logits)
+
+
+def _take_off_prefix(state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Name weights as mmpretrain's classifiers of timm and Hugging Face load them.
+
+    They put ``model.`` before each name, but take it off what they save only where they are the
+    whole model.
+    """
+    saved = f'{prefix}student.model.'
+    for name in [name for name in state if name.startswith(saved)]:
+        state[f'{prefix}student.{name.removeprefix(saved)}'] = state.pop(name)
 
 
 def _built(part: Any) -> Any:
