@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from aekt_mm.models.classifiers import class_logits
+
 #: What requirements/onnx.txt installs.
 PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
 
@@ -26,7 +28,7 @@ class Logits(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, C) of images (N, 3, H, W)."""
-        return self.student(images)
+        return class_logits(self.student, self.student(images))
 
 
 def check_packages() -> None:

@@ -6,14 +6,20 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.models.classifiers.base import BaseClassifier
+from mmpretrain.models.heads import (
+    ClsHead,
+    ConformerHead,
+    EfficientFormerClsHead,
+    MultiLabelClsHead,
+)
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import batch_indices, batch_target
 
-from ..classifiers import build_classifier, num_classes
+from ..classifiers import build_classifier, class_logits, num_classes
 from .feature_pairs import FeaturePairs
 
 
@@ -91,6 +97,13 @@ class LogitDistiller(BaseModel):
             raise TypeError(
                 f"the student's head {type(self._head).__name__} gives an image several labels, "
                 'but the losses compare distributions over classes of which one is right'
+            )
+        #: Whether the head's loss is of more than the logits, and so is asked for as a whole.
+        self.whole_loss = _is_of_more_than_logits(self._head)
+        if self.whole_loss and connector is not None:
+            raise ValueError(
+                f"the student's head {type(self._head).__name__} computes its loss from the "
+                "student's features, which no connector's logits would enter: set connector=None"
             )
 
         losses = {} if losses is None and features else losses
@@ -173,8 +186,13 @@ class LogitDistiller(BaseModel):
             self.features.watch()
         # first, so that its activations are gone before the student's are kept for the gradient
         teacher_logits = self.teacher(inputs, data_samples)
-        classification, distillation = self._logits(inputs)
-        losses = self._label_loss(classification, data_samples)
+        if self.whole_loss:
+            features = self.student.extract_feat(inputs)
+            losses = self._label_loss(features, data_samples)
+            classification = distillation = class_logits(self.student, self._head(features))
+        else:
+            classification, distillation = self._logits(inputs)
+            losses = self._label_loss(classification, data_samples)
         self.finite = torch.stack(
             [logits.detach().isfinite().all() for logits in (distillation, teacher_logits)]
         )
@@ -196,15 +214,22 @@ class LogitDistiller(BaseModel):
         return losses
 
     @torch.compiler.disable  # where a whole step is compiled: heads take samples one by one
-    def _label_loss(self, logits: Tensor, data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
-        losses = self._head._get_loss(logits, data_samples)
-        losses['loss_ce'] = losses.pop('loss')
-        return losses
+    def _label_loss(self, outputs: Any, data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
+        loss = self._head.loss if self.whole_loss else self._head._get_loss
+        losses = loss(outputs, data_samples)
+        return {'loss_ce' if name == 'loss' else name: value for name, value in losses.items()}
 
     def _logits(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the student's logits for classification and for distillation."""
-        logits = self.student(inputs)
+        logits = class_logits(self.student, self.student(inputs))
         return (logits, logits) if self.connector is None else self.connector(logits)
+
+
+def _is_of_more_than_logits(head: nn.Module) -> bool:
+    """Whether a head's loss is another than that of its logits: with a margin, of two outputs."""
+    of_logits = (ClsHead.loss, EfficientFormerClsHead.loss)
+    own = getattr(type(head), 'loss', None) not in (None, *of_logits)
+    return isinstance(head, ConformerHead) or (own and not isinstance(head, BaseClassifier))
 
 
 def _take_off_prefix(state: dict[str, Tensor], prefix: str, *_: Any) -> None:
