@@ -86,8 +86,7 @@ def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
     path = _download(str(source)) if str(source).startswith(('http://', 'https://')) else source
     path = Path(path).expanduser()
     if not path.is_file():
-        is_folder = ': it is a folder' if path.is_dir() else ''
-        raise FileNotFoundError(f'there is no checkpoint {path}{is_folder}')
+        raise FileNotFoundError(absent(path))
     if path.suffix == '.safetensors':
         return {'state_dict': _load_safetensors(path, map_location)}
     _check_archive(path)
@@ -107,6 +106,18 @@ def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} holds {type(checkpoint).__name__} where a dict was expected')
     return checkpoint
+
+
+def absent(path: str | Path) -> str:
+    """Say that a checkpoint is not there, and what there is in its place."""
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return f'there is no checkpoint {path}'
+    files = [file for kind in ('*.pth', '*.safetensors') for file in path.glob(kind)]
+    files = [file for file in files if file.is_file()]
+    newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
+    hint = f', and its newest checkpoint is {newest}' if newest else ' without one'
+    return f'there is no checkpoint {path}: it is a folder{hint}'
 
 
 def save_weights(state: dict[str, Tensor], path: str | Path, **content: Any) -> None:

@@ -89,6 +89,11 @@ def test_what_is_no_checkpoint_is_refused(damage, tmp_path):
 def test_missing_and_not_a_dict(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'there is no checkpoint .*absent\.pth'):
         load_restricted(tmp_path / 'absent.pth')
+    with pytest.raises(FileNotFoundError, match=r'it is a folder without one$'):
+        load_restricted(tmp_path)
+    torch.save({}, tmp_path / 'epoch_1.pth')
+    with pytest.raises(FileNotFoundError, match=r'a folder, and its newest .* is .*epoch_1\.pth$'):
+        load_restricted(tmp_path)
     torch.save([1, 2], tmp_path / 'list.pth')
     with pytest.raises(ValueError, match='holds list where a dict was expected'):
         load_restricted(tmp_path / 'list.pth')
