@@ -164,7 +164,8 @@ def publish_student(
         written[-1].write_text(card, encoding='utf-8')
         if onnx:
             written.append(Path(partial, 'student.onnx'))
-            export_onnx(student, _side(plain), written[-1])
+            with unchanged(student):
+                export_onnx(student, _side(plain), written[-1])
         if safetensors:
             written.append(Path(partial, 'student.safetensors'))
             save_weights(student.state_dict(), written[-1])
