@@ -1,5 +1,7 @@
 """Writing files whole or not at all, and those that are mapped with all their space."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +39,36 @@ def replace_file(path: str | Path, write: Callable[[Path], object]) -> None:
 def replace_text(path: str | Path, text: str) -> None:
     """Write a text in UTF-8 as :func:`replace_file` does."""
     replace_file(path, lambda partial: partial.write_text(text, encoding='utf-8'))
+
+
+def with_checksum(content: dict) -> dict:
+    """Return what a JSON file is to hold, with a checksum of it.
+
+    Examples:
+        >>> with_checksum(dict(images=3))
+        {'images': 3, 'checksum': 'dafa0025023b3947ceda3364722d59c4'}
+    """
+    return {**content, 'checksum': _checksum(content)}
+
+
+def check_checksum(content: dict, path: str | Path) -> None:
+    """Check what a JSON file holds; one that was written without a checksum is taken as it is.
+
+    Args:
+        content: Of the file.
+        path: Of the file.
+
+    Raises:
+        ValueError: If it has changed since it was written.
+    """
+    if 'checksum' in content and content['checksum'] != _checksum(content):
+        raise ValueError(f'{path} is damaged: it has changed since it was written')
+
+
+def _checksum(content: dict) -> str:
+    content = json.loads(json.dumps({**content, 'checksum': None}))
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def reserve_space(file: BinaryIO, size: int) -> None:
