@@ -54,6 +54,7 @@ PEERS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         },
     ),
 }
+PEERS['TimmClassifier'] = (('timm',), {})  # which names its weights as timm does
 PEERS['DistilledVisionTransformer'] = PEERS['VisionTransformer']
 
 
@@ -73,7 +74,7 @@ def convert(config: str | Path, source: str | Path, target: str | Path, to: str)
     """
     cfg = load_recipe(config)
     network, _ = build_classifier(cfg.model.get('student', cfg.model))
-    backbone = type(network.backbone).__name__
+    backbone = _backbone(network)
     peers, _ = PEERS.get(backbone, ((), {}))
     if to not in ('aekt_mm', *peers):
         raise ValueError(f'{to} has no {backbone}: write for one of {("aekt_mm", *peers)}')
@@ -99,9 +100,13 @@ def _load(network: nn.Module, source: str | Path) -> None:
     load_own_weights(network, state, source)
 
 
+def _backbone(network: nn.Module) -> str:
+    return type(getattr(network, 'backbone', network)).__name__
+
+
 def _peer_names(network: nn.Module) -> dict[str, str]:
     """Return our names of a network's weights and a peer's."""
-    _, patterns = PEERS.get(type(network.backbone).__name__, ((), {}))
+    _, patterns = PEERS.get(_backbone(network), ((), {}))
     names = {}
     for ours in network.state_dict():
         names[ours] = ours

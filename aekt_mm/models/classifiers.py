@@ -194,7 +194,9 @@ def unchanged(network: Any) -> Iterator[None]:
 
     EVA02 does, so that a run with images of another size would change what its state_dict has.
     """
-    kept = [(m, dict(vars(m)), dict(m._buffers)) for m in _modules(network)]
+    scripted = torch.jit.ScriptModule  # keeps its buffers where they can't be exchanged
+    modules = [module for module in _modules(network) if not isinstance(module, scripted)]
+    kept = [(module, dict(vars(module)), dict(module._buffers)) for module in modules]
     try:
         yield
     finally:
