@@ -17,7 +17,7 @@ PACKAGES = ('onnx', 'onnxruntime', 'onnxscript')
 #: as much.
 TOLERANCE = 1e-5
 
-#: What the exporter writes beside the network: stack traces with their paths, names of classes.
+#: What the exporter writes beside the network, such as stack traces and names of classes.
 NOTES = ('metadata_props', 'doc_string')
 
 
