@@ -295,11 +295,14 @@ def _fold_connector(
             f'{type(distiller.connector).__name__} has no method fold_into(linear): a student '
             'without it would not predict as it was trained to'
         )
+    if images is None:
+        raise ValueError(
+            'whether the connector folds into the head can not be tried out: the student takes '
+            "images of no usual size, and none of the recipe's are here"
+        )
     student = distiller.student
     for layer in output_layers(student):
         distiller.connector.fold_into(layer)
-    if images is None:
-        raise ValueError('what folding the connector does can not be tried out')
     error = (_logits(student, images) - expected).abs().max().item()
     tolerance = 1e-4 * max(1.0, expected.abs().max().item())
     if not error <= tolerance:

@@ -157,7 +157,7 @@ def _check_archive(path: Path) -> None:
         raise ValueError(f'{path} is truncated, damaged or not a checkpoint of torch') from error
     if size > path.stat().st_size:
         raise ValueError(
-            f'{path} is damaged, or compressed as torch compresses nothing: its parts are '
+            f"{path} is damaged, or compressed, which torch's files are not: its parts are "
             f'{decimal(size)} and the file {decimal(path.stat().st_size)}. Nothing was read'
         )
     if damaged is not None:

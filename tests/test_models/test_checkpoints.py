@@ -239,9 +239,7 @@ def test_an_archive_that_is_larger_than_its_file(tmp_path):
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / 'packed.pth', 'w') as packed:
         for info in archive.infolist():
             packed.writestr(info.filename, archive.read(info), zipfile.ZIP_DEFLATED)
-    message = (
-        r'packed\.pth is damaged, or compressed .*: its parts are 1\.0 MB and the file \d\.\d kB'
-    )
+    message = r'packed\.pth is damaged, or compressed.*: its parts are 1\.0 MB and the file 2\.'
     with pytest.raises(ValueError, match=message):
         load_restricted(tmp_path / 'packed.pth')
 

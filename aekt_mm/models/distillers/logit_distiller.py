@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from mmpretrain.models.classifiers.base import BaseClassifier
 from mmpretrain.models.heads import (
     ClsHead,
     ConformerHead,
@@ -99,7 +98,7 @@ class LogitDistiller(BaseModel):
                 'but the losses compare distributions over classes of which one is right'
             )
         #: Whether the head's loss is of more than the logits, and so is asked for as a whole.
-        self.whole_loss = _is_of_more_than_logits(self._head)
+        self.whole_loss = _is_of_more_than_logits(getattr(student, 'head', None))
         if self.whole_loss and connector is not None:
             raise ValueError(
                 f"the student's head {type(self._head).__name__} computes its loss from the "
@@ -225,11 +224,10 @@ class LogitDistiller(BaseModel):
         return (logits, logits) if self.connector is None else self.connector(logits)
 
 
-def _is_of_more_than_logits(head: nn.Module) -> bool:
+def _is_of_more_than_logits(head: nn.Module | None) -> bool:
     """Whether a head's loss is another than that of its logits: with a margin, of two outputs."""
-    of_logits = (ClsHead.loss, EfficientFormerClsHead.loss)
-    own = getattr(type(head), 'loss', None) not in (None, *of_logits)
-    return isinstance(head, ConformerHead) or (own and not isinstance(head, BaseClassifier))
+    of_logits = (None, ClsHead.loss, EfficientFormerClsHead.loss)
+    return isinstance(head, ConformerHead) or getattr(type(head), 'loss', None) not in of_logits
 
 
 def _take_off_prefix(state: dict[str, Tensor], prefix: str, *_: Any) -> None:
