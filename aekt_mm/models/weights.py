@@ -17,6 +17,9 @@ STATE_KEYS = ('state_dict', 'model', 'model_state_dict')
 #: Parts of a distiller that its losses learn with.
 TRAINING_PARTS = ('losses', 'features')
 
+#: Tables that a network (EVA02) computes anew for images of another size than its config's.
+COMPUTED = ('rope.freqs_cos', 'rope.freqs_sin')
+
 #: What the peers call the last linear layer, longer names first.
 CLASSIFIERS = ('fc.', '_fc.', 'linear.', 'classifier.0.', 'classifier.')
 
@@ -141,7 +144,8 @@ def _same(held: Tensor, read: Tensor) -> bool:
 
 def _fill(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
     """Load weights that fit, and see that the network then holds them."""
-    state = OrderedDict(state)
+    wanted = model.state_dict()
+    state = OrderedDict((k, v) for k, v in state.items() if v.shape == wanted[k].shape)
     # what fits is of the present layout; some networks of torchvision ask for its version
     state._metadata = {name: {'version': m._version} for name, m in model.named_modules()}
     # names were compared, all but those of batch counters; what came of it is below
@@ -228,6 +232,7 @@ def misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
             f'{name} is {tuple(found[name].shape)}, wanted {tuple(wanted[name].shape)}'
             for name in wanted
             if name in found and found[name].shape != wanted[name].shape
+            if not name.endswith(COMPUTED)
         ],
         'missing': [
             name

@@ -6,6 +6,7 @@ from torch import nn
 from torchvision.models import mnasnet0_5
 
 from aekt_mm.models.checkpoints import save_weights
+from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.models.weights import find_weights, load_own_weights, load_weights
 
@@ -87,6 +88,28 @@ def test_a_student_of_timm_gets_its_weights():
     # alone it is mmpretrain's, under timm's names
     load_own_weights(loaded.student, saved.student.state_dict(), 'student.pth')
     assert 'fc.bias' in saved.student.state_dict()
+
+
+@torch.no_grad()
+def test_tables_for_images_of_another_size(tmp_path):
+    """EVA02 replaces those of its config by those of the images that it is trained on."""
+    backbone = dict(
+        type='ViTEVA02',
+        arch=dict(embed_dims=8, num_layers=1, num_heads=1, feedforward_channels=8),
+        img_size=64,
+        final_norm=False,
+        out_type='avg_featmap',
+    )
+    head = dict(type='LinearClsHead', num_classes=4, in_channels=8)
+    saved, loaded = (
+        build_classifier(dict(type='ImageClassifier', backbone=backbone, head=head))[0].eval()
+        for _ in range(2)
+    )
+    images = torch.randn(2, 3, 32, 32)
+    expected = saved(images)
+    save_weights(saved.state_dict(), tmp_path / 'eva.pth')
+    load_weights(loaded, str(tmp_path / 'eva.pth'))
+    assert loaded(images).equal(expected)
 
 
 @pytest.mark.parametrize(
