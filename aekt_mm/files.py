@@ -1,6 +1,8 @@
 """Writing files whole or not at all, and those that are mapped with all their space."""
 
 import errno
+import hashlib
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -89,6 +91,36 @@ def naming(path: str | Path, instead_of: Path | None = None) -> Iterator[None]:
         if nameless or (instead_of is not None and error.filename == str(instead_of)):
             error.filename = str(path)
         raise
+
+
+def with_checksum(content: dict) -> dict:
+    """Return what a JSON file is to hold, with a checksum of it.
+
+    Examples:
+        >>> with_checksum(dict(images=3))
+        {'images': 3, 'checksum': 'dafa0025023b3947ceda3364722d59c4'}
+    """
+    return {**content, 'checksum': _checksum(content)}
+
+
+def check_checksum(content: dict, path: str | Path) -> None:
+    """Check what a JSON file holds; one that was written without a checksum is taken as it is.
+
+    Args:
+        content: Of the file.
+        path: Of the file.
+
+    Raises:
+        ValueError: If it has changed since it was written.
+    """
+    if 'checksum' in content and content['checksum'] != _checksum(content):
+        raise ValueError(f'{path} is damaged: it has changed since it was written')
+
+
+def _checksum(content: dict) -> str:
+    content = json.loads(json.dumps({**content, 'checksum': None}))
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def reserve_space(file: BinaryIO, size: int) -> None:

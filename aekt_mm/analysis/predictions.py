@@ -56,6 +56,10 @@ class Predictions:
         return replace(self, students=students, teachers=teachers)
 
 
+class NothingToPredict(ValueError):
+    """A run has no checkpoint, or its recipe no test images."""
+
+
 def predict(runs: Sequence[Run], kept: Path | None = None) -> Predictions:
     """Run the students, and each teacher once, over the test images of the runs.
 
@@ -66,7 +70,8 @@ def predict(runs: Sequence[Run], kept: Path | None = None) -> Predictions:
 
     Raises:
         FileNotFoundError: If the images are not there.
-        ValueError: If the runs' test images are not the same, or there are none.
+        ValueError: If the runs' test images are not the same, or a checkpoint does not fit.
+        NothingToPredict: If a run has no checkpoint or no test images.
     """
     students, teachers, notes = {}, {}, []
     known: dict[str, Tensor] = {}
@@ -74,9 +79,9 @@ def predict(runs: Sequence[Run], kept: Path | None = None) -> Predictions:
     for run in runs:
         cfg = copy.deepcopy(run.cfg)
         if run.checkpoint is None:
-            raise ValueError(f'{run.name} has no checkpoint: name it as RECIPE=CHECKPOINT')
+            raise NothingToPredict(f'{run.name} has no checkpoint: name it as RECIPE=CHECKPOINT')
         if cfg.get('test_dataloader') is None:
-            raise ValueError(f'the config of {run.name} has no test_dataloader')
+            raise NothingToPredict(f'the config of {run.name} has no test_dataloader')
         cfg.load_from = None
         teacher = cfg.model.get('teacher')
         if 'teacher' in cfg.model:

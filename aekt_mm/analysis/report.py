@@ -26,7 +26,7 @@ from .drawing import INK, colors, short, to_svg
 from .explicit_knowledge import explicit_knowledge
 from .findings import Findings, Panel, Table
 from .gradient_field import gradient_fields
-from .predictions import Predictions, predict
+from .predictions import NothingToPredict, Predictions, predict
 from .runs import INCIDENTAL, Run, flatten, group_by_seed, read_environment, read_runs
 from .similarity import similarity
 from .study import MEASURES, TEACHER_LOGITS, Study, compare, read_results, shown_gain
@@ -100,7 +100,8 @@ def report_runs(folders: Sequence[str]) -> Report:
 
     Raises:
         FileNotFoundError: If one is not there.
-        ValueError: If one is no run's, not finished, or of other images than the first.
+        ValueError: If one is no run's, not finished, of other images than the first, or its
+            checkpoint is another network's.
     """
     runs = read_runs(folders)
     arms = group_by_seed(runs)
@@ -197,9 +198,7 @@ def _predicted(runs: Sequence[Run], report: Report, kept: Path | None = None) ->
         return predict(runs, kept)
     except (FileNotFoundError, ImportError) as error:
         report.notes.append(f'Without test images nothing is measured anew: {error}.')
-    except ValueError as error:
-        if 'can not be compared' in str(error):
-            raise
+    except NothingToPredict as error:
         report.notes.append(f'Nothing is measured anew: {error}.')
     return None
 

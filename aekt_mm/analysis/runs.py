@@ -15,7 +15,7 @@ from mmengine.config import Config
 from aekt_mm.engine.checkpoints import noted_checkpoint
 from aekt_mm.engine.launching import override
 from aekt_mm.engine.recipes import load_recipe
-from aekt_mm.models.checkpoints import load_restricted
+from aekt_mm.models.checkpoints import absent, load_restricted
 
 #: Settings that make no other arm of a run.
 INCIDENTAL = re.compile(
@@ -102,7 +102,7 @@ def _read_recipe(spec: str) -> Run:
     recipe, equals, checkpoint = spec.rpartition('=')
     if equals:
         if not Path(checkpoint).is_file():
-            raise FileNotFoundError(f'there is no checkpoint {checkpoint}')
+            raise FileNotFoundError(absent(checkpoint))
         return Run(Path(recipe).stem, load_recipe(recipe), Path(checkpoint))
     if os.sep in spec and not Path(spec).suffix:
         raise FileNotFoundError(f'there is no folder {spec}')

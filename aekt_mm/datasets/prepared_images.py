@@ -6,7 +6,8 @@ A prepared set is a folder that ``tools/dataset_converters/prepare_images.py`` w
   ``image`` (``bytes``, most often a JPEG, and ``path``, its name), ``label`` and ``crc32`` of the
   bytes. Hugging Face's ``datasets`` reads them too, by ``load_dataset('arrow', data_files=...)``.
 - ``index.arrow``: names and labels of all images, which is all that a run reads at its start.
-- ``manifest.json``: what was made of what, the size of each file, and digests. It is sealed last.
+- ``manifest.json``: what was made of what, the size of each file, digests, and a checksum of the
+  manifest itself. It is sealed last.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from mmengine.dataset import force_full_init
 from mmengine.fileio import BaseStorageBackend, register_backend
 from mmpretrain.datasets import BaseDataset
 
+from aekt_mm.files import check_checksum
 from aekt_mm.registry import DATASETS
 
 VERSION = 1
@@ -105,7 +107,7 @@ def read_manifest(folder: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it can't be read, or is of another version.
+        ValueError: If it can't be read, is of another version, or has changed.
     """
     path = Path(folder) / 'manifest.json'
     if not path.is_file():
@@ -120,6 +122,7 @@ def read_manifest(folder: str | Path) -> dict:
         raise ValueError(f'{path} is no manifest of a prepared image set: {error}') from error
     if version != VERSION:
         raise ValueError(f'{path} has version {version}, but this release reads {VERSION}')
+    check_checksum(manifest, path)
     return manifest
 
 

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from aekt_mm.models.checkpoints import load_restricted, save_content, save_weights
 from aekt_mm.models.classifiers import build_classifier
-from aekt_mm.models.weights import STATE_KEYS, load_own_weights
+from aekt_mm.models.weights import find_weights, load_own_weights
 
 from .recipes import load_recipe
 
@@ -52,6 +52,7 @@ PEERS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         },
     ),
 }
+PEERS['TimmClassifier'] = (('timm',), {})  # which names its weights as timm does
 PEERS['DistilledVisionTransformer'] = PEERS['VisionTransformer']
 
 
@@ -71,7 +72,7 @@ def convert(config: str | Path, source: str | Path, target: str | Path, to: str)
     """
     cfg = load_recipe(config)
     network, _ = build_classifier(cfg.model.get('student', cfg.model))
-    backbone = type(network.backbone).__name__
+    backbone = _backbone(network)
     peers, _ = PEERS.get(backbone, ((), {}))
     if to not in ('aekt_mm', *peers):
         raise ValueError(f'{to} has no {backbone}: write for one of {("aekt_mm", *peers)}')
@@ -89,22 +90,21 @@ def convert(config: str | Path, source: str | Path, target: str | Path, to: str)
 
 def _load(network: nn.Module, source: str | Path) -> None:
     """Load weights under our names or a peer's."""
-    checkpoint = load_restricted(source)
-    state = next((checkpoint[k] for k in STATE_KEYS if isinstance(checkpoint.get(k), dict)), None)
-    state = {
-        name.removeprefix('module.'): value
-        for name, value in (state or checkpoint).items()
-        if isinstance(value, Tensor)
-    }
+    state = find_weights(load_restricted(source), source)
+    state = {name.removeprefix('module.'): value for name, value in state.items()}
     ours = {theirs: ours for ours, theirs in _peer_names(network).items()}
     if state.keys() & ours.keys():
         state = {ours.get(name, name): value for name, value in state.items()}
     load_own_weights(network, state, source)
 
 
+def _backbone(network: nn.Module) -> str:
+    return type(getattr(network, 'backbone', network)).__name__
+
+
 def _peer_names(network: nn.Module) -> dict[str, str]:
     """Return our names of a network's weights and a peer's."""
-    _, patterns = PEERS.get(type(network.backbone).__name__, ((), {}))
+    _, patterns = PEERS.get(_backbone(network), ((), {}))
     names = {}
     for ours in network.state_dict():
         names[ours] = ours

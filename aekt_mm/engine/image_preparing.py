@@ -32,7 +32,7 @@ from aekt_mm.datasets.prepared_images import (
     import_arrow,
     read_manifest,
 )
-from aekt_mm.files import remove_partials, replace_file, replace_text
+from aekt_mm.files import remove_partials, replace_file, replace_text, with_checksum
 
 #: Images of a file; a kill loses the files that were being written.
 IMAGES_PER_FILE = 2048
@@ -204,7 +204,7 @@ def _open(folder: Path, plan: dict) -> dict:
     """Begin a set, or go on with the one that is there if it is the same."""
     if not (folder / 'manifest.json').exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _write_json(folder / 'manifest.json', {**plan, 'files': None})
+        _write_json(folder / 'manifest.json', with_checksum({**plan, 'files': None}))
     manifest = read_manifest(folder)
     found = [
         f'{name}: the folder has {manifest.get(name)!r:.60}, asked for is {value!r:.60}'
@@ -356,6 +356,7 @@ def _seal(folder: Path, plan: dict, files: int) -> dict:
         digest=content.hexdigest(),
         files=[{key: note[key] for key in ('name', 'images', 'bytes')} for note in notes],
     )
+    manifest = with_checksum(manifest)
     _write_json(folder / 'manifest.json', manifest)
     for number in range(files):
         _note(folder, number).unlink()

@@ -17,6 +17,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from aekt_mm.models.checkpoints import absent
 from aekt_mm.recipes import CONFIGS
 from aekt_mm.registry import SCOPE
 from aekt_mm.silence import about_the_run
@@ -247,7 +248,7 @@ def check_files(cfg: Config, *loaders: str) -> None:
     checkpoint = (cfg.model.get('teacher') or {}).get('checkpoint')
     if not isinstance(checkpoint, str | Path | None):
         raise ValueError(f'model.teacher.checkpoint must be a path or URL, but is {checkpoint!r}')
-    if _missing(checkpoint, Path.is_file):
+    if _missing(checkpoint, Path.exists):
         recipe = f'{Path(checkpoint).parent.name}.py'
         known = next(CONFIGS.glob(f'*/{recipe}'), None) if CONFIGS else None
         get = f'train it with tools/train.py {_relative(known)} or ' if known else ''
@@ -255,8 +256,12 @@ def check_files(cfg: Config, *loaders: str) -> None:
             f"the teacher's weights were looked for in {checkpoint}, which is not there: {get}set "
             'model.teacher.checkpoint'
         )
-    if _missing(cfg.get('load_from'), Path.is_file):
-        raise FileNotFoundError(f'there is no checkpoint {cfg.load_from}')
+    for option, path in (
+        ('model.teacher.checkpoint', checkpoint),
+        ('load_from', cfg.get('load_from')),
+    ):
+        if _missing(path, Path.is_file):
+            raise FileNotFoundError(f'{option}: {absent(path)}')
 
 
 def _missing(path: str | None, is_there: Callable[[Path], bool]) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from aekt_mm.files import replace_file
+from aekt_mm.models.classifiers import class_logits
 from aekt_mm.models.teachers import teacher_identity
 from aekt_mm.models.weights import load_weights
 from aekt_mm.registry import MODELS, SCOPE, build
@@ -39,7 +40,10 @@ def student_logits(cfg: Config, checkpoint: str | Path) -> tuple[Tensor, Tensor]
     model = _model(cfg, teacher=None)
     load_weights(model, str(checkpoint))
     batches = _batches(Runner.build_dataloader(cfg.test_dataloader), model)
-    parts = [(model(**data).cpu(), batch_target(data['data_samples']).cpu()) for data in batches]
+    parts = [
+        (class_logits(model, model(**data)).cpu(), batch_target(data['data_samples']).cpu())
+        for data in batches
+    ]
     return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])
 
 

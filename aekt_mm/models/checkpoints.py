@@ -5,15 +5,18 @@ import hashlib
 import io
 import pickle
 import re
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from rich.filesize import decimal
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -55,6 +58,10 @@ DATA_GLOBALS = [
 ]
 
 
+#: PyTorch's and the field's hosts put the beginning of a file's sha256 into its name. Eight digits
+#: may also be a date.
+CHECKSUM = re.compile(r'-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.[^.]+$')
+
 #: Under which name a safetensors file of ours keeps the digest of its weights.
 DIGEST = 'blake2b'
 
@@ -67,8 +74,9 @@ def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
     have a checksum of each part, and safetensors files written by :func:`save_weights` a digest.
 
     Args:
-        source: A path or an http(s) URL; what is downloaded is kept where torch.hub keeps it. A
-            name that ends in ``.safetensors`` is read as such.
+        source: A path or an http(s) URL. What is downloaded and can be read is kept where
+            torch.hub keeps it, in a folder of the URL's own unless the file's name has a checksum.
+            A name that ends in ``.safetensors`` is read as such.
         map_location: As in ``torch.load``.
 
     Returns:
@@ -82,8 +90,7 @@ def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
     path = _download(str(source)) if str(source).startswith(('http://', 'https://')) else source
     path = Path(path).expanduser()
     if not path.is_file():
-        is_folder = ': it is a folder' if path.is_dir() else ''
-        raise FileNotFoundError(f'there is no checkpoint {path}{is_folder}')
+        raise FileNotFoundError(absent(path))
     if path.suffix == '.safetensors':
         return {'state_dict': _load_safetensors(path, map_location)}
     _check_archive(path)
@@ -103,6 +110,18 @@ def load_restricted(source: str | Path, map_location: Any = 'cpu') -> dict:
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{path} holds {type(checkpoint).__name__} where a dict was expected')
     return checkpoint
+
+
+def absent(path: str | Path) -> str:
+    """Say that a checkpoint is not there, and what there is in its place."""
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return f'there is no checkpoint {path}'
+    files = [file for kind in ('*.pth', '*.safetensors') for file in path.glob(kind)]
+    files = [file for file in files if file.is_file()]
+    newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
+    hint = f', and its newest checkpoint is {newest}' if newest else ' without one'
+    return f'there is no checkpoint {path}: it is a folder{hint}'
 
 
 def save_weights(state: dict[str, Tensor], path: str | Path, **content: Any) -> None:
@@ -136,11 +155,19 @@ def _check_archive(path: Path) -> None:
             return  # of torch before 1.6, which kept no checksums
     try:
         with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
             # what is marked as a folder torch does not read, and fills tensors with anything
             folders = (info.filename for info in archive.infolist() if info.external_attr & 0x10)
-            damaged = archive.testzip() or next(folders, None)
+            damaged = None
+            if size <= path.stat().st_size:
+                damaged = archive.testzip() or next(folders, None)
     except Exception as error:
         raise ValueError(f'{path} is truncated, damaged or not a checkpoint of torch') from error
+    if size > path.stat().st_size:
+        raise ValueError(
+            f"{path} is damaged, or compressed, which torch's files are not: its parts are "
+            f'{decimal(size)} and the file {decimal(path.stat().st_size)}. Nothing was read'
+        )
     if damaged is not None:
         raise ValueError(
             f'{path} is damaged: {damaged} in it has changed since it was written (its checksum is '
@@ -155,7 +182,14 @@ def _load_safetensors(path: Path, map_location: Any) -> dict[str, Tensor]:
             digest = (file.metadata() or {}).get(DIGEST)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f'{path} is truncated, damaged or not of safetensors: {error}') from error
-    if digest not in (None, _digest(state)):
+    if digest is None:
+        print_log(
+            f'{path} has no checksum of its weights: whether they are as they were written can not '
+            'be told',
+            'current',
+            level=30,
+        )
+    elif digest != _digest(state):
         raise ValueError(
             f'{path} is damaged: its weights have changed since they were written (their digest is '
             'another). Nothing was loaded'
@@ -173,25 +207,35 @@ def _digest(state: dict[str, Tensor]) -> str:
 
 def _download(url: str) -> Path:
     """Fetch a file once on every machine: first rank 0, then whoever does not find it."""
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / url.rsplit('/', 1)[-1]
+    folder, name = Path(torch.hub.get_dir()) / 'checkpoints', Path(urlsplit(url).path).name
+    checksum = CHECKSUM.search(name)
+    if checksum is None:  # many hosts have a model.safetensors
+        folder /= hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
+    path = folder / (name or 'weights')
     path.parent.mkdir(parents=True, exist_ok=True)
     if is_main_process() and not path.exists():
-        _fetch(url, path)
+        _fetch(url, path, checksum and checksum[1])
     barrier()
     if not path.exists():
-        _fetch(url, path)
+        _fetch(url, path, checksum and checksum[1])
     return path
 
 
-def _fetch(url: str, path: Path) -> None:
-    # PyTorch's and the field's hosts put the beginning of a file's sha256 into its name
-    prefix = torch.hub.HASH_REGEX.search(path.name)
-    try:
-        torch.hub.download_url_to_file(url, str(path), prefix and prefix[1])
-    except RuntimeError as error:
-        raise ValueError(f'{url} did not arrive whole: {error}') from error
-    except OSError as error:
-        raise ConnectionError(
-            f'{url} can not be downloaded ({error}): put the file at {path}, or give the path of '
-            'weights that are here as checkpoint (model.teacher.checkpoint for a teacher)'
-        ) from error
+def _fetch(url: str, path: Path, checksum: str | None) -> None:
+    """Download a checkpoint, which is kept only if it can be read."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        partial = Path(folder, path.name)
+        try:
+            torch.hub.download_url_to_file(url, str(partial), checksum)
+            load_restricted(partial)
+        except RuntimeError as error:
+            raise ValueError(f'{url} did not arrive whole: {error}') from error
+        except ValueError as error:  # it was cut short, or a page that says why there is no file
+            message = str(error).replace(str(partial), url)
+            raise ValueError(f'{message}. What arrived was not kept') from error
+        except OSError as error:
+            raise ConnectionError(
+                f'{url} can not be downloaded ({error}): put the file at {path}, or give the path '
+                'of weights that are here as checkpoint (model.teacher.checkpoint for a teacher)'
+            ) from error
+        partial.replace(path)

@@ -1,11 +1,14 @@
 """What distillation needs of an image classifier: build it, count its classes, find its end."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmpretrain.models.heads import ConformerHead
 from torch import Tensor, nn
 
 from aekt_mm.recipes import find_recipe
@@ -175,13 +178,44 @@ def trial_images(classifier: nn.Module) -> Tensor:
     for size in TRIAL_SIZES:
         images = torch.randn(4, 3, size, size, generator=generator)
         try:
-            classifier(images)
+            with unchanged(classifier):
+                classifier(images)
         except (RuntimeError, AssertionError):
             continue
         return images
     raise ValueError(
         f'{type(classifier).__name__} takes RGB images of none of the sizes {TRIAL_SIZES}'
     )
+
+
+@contextmanager
+def unchanged(network: Any) -> Iterator[None]:
+    """Undo what runs of a network set in it: some make their tables anew for the images' size.
+
+    EVA02 does, so that a run with images of another size would change what its state_dict has.
+    """
+    scripted = torch.jit.ScriptModule  # keeps its buffers where they can't be exchanged
+    modules = [module for module in _modules(network) if not isinstance(module, scripted)]
+    kept = [(module, dict(vars(module)), dict(module._buffers)) for module in modules]
+    try:
+        yield
+    finally:
+        for module, attributes, buffers in kept:
+            vars(module).update(attributes)
+            module._buffers.clear()
+            module._buffers.update(buffers)
+
+
+def class_logits(classifier: Any, outputs: Any) -> Any:
+    """Return the logits in what a classifier puts out: of Conformer's two the sum, as it predicts.
+
+    Args:
+        classifier: Of mmpretrain, or any other callable.
+        outputs: Of a batch of images; what is no Conformer's is returned as it is.
+    """
+    if isinstance(getattr(classifier, 'head', None), ConformerHead):
+        return sum(outputs)
+    return outputs
 
 
 def _modules(model: Any) -> list[nn.Module]:

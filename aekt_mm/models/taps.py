@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .classifiers import unchanged
+
 #: Put after a path, means what goes into the module instead of what comes out of it.
 INPUT = ':input'
 
@@ -87,7 +89,8 @@ class FeatureTaps:
             while True:
                 self._versions = {}
                 self.watch()
-                network(inputs)
+                with unchanged(network):
+                    network(inputs)
                 features = self.take()
                 changed = {p for p, f in features.items() if f._version != self._versions[p]}
                 if not changed:

@@ -1,9 +1,11 @@
 """A network's weights from a checkpoint of whatever layout, all of them or an error."""
 
 import difflib
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from mmengine.runner.checkpoint import get_torchvision_models
 from torch import Tensor, nn
 
@@ -14,6 +16,9 @@ STATE_KEYS = ('state_dict', 'model', 'model_state_dict')
 
 #: Parts of a distiller that its losses learn with.
 TRAINING_PARTS = ('losses', 'features')
+
+#: Tables that a network (EVA02) computes anew for images of another size than its config's.
+COMPUTED = ('rope.freqs_cos', 'rope.freqs_sin')
 
 #: What the peers call the last linear layer, longer names first.
 CLASSIFIERS = ('fc.', '_fc.', 'linear.', 'classifier.0.', 'classifier.')
@@ -56,9 +61,7 @@ def load_weights(model: nn.Module, source: str) -> None:
         ValueError: If it can't be read, has NaN or infinite weights, or does not fit; the message
             then says what is missing, left over or different.
     """
-    checkpoint = load_restricted(_resolve(source))
-    state = next((checkpoint[k] for k in STATE_KEYS if isinstance(checkpoint.get(k), dict)), None)
-    state = {k: v for k, v in (state or checkpoint).items() if isinstance(v, Tensor)}
+    state = find_weights(load_restricted(_resolve(source)), source)
     wanted = model.state_dict()
     if _distilled(state) and not _distilled(wanted):
         raise ValueError(
@@ -77,7 +80,7 @@ def load_weights(model: nn.Module, source: str) -> None:
             + '\n  '.join(differences)
         )
     check_finite(fitting, source)
-    model.load_state_dict(fitting, strict=False)  # all but the batch counters was checked above
+    _fill(model, fitting, source)
 
 
 def load_own_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
@@ -89,7 +92,17 @@ def load_own_weights(model: nn.Module, state: dict[str, Tensor], source: str | P
         source: Where they come from.
 
     Raises:
-        ValueError: If they are not the network's, or not finite.
+        ValueError: If they are not the network's, not finite, or not what the network then holds.
+    """
+    check_own_weights(model, state, source)
+    _fill(model, state, source)
+
+
+def check_own_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
+    """Check that weights are those of a network by name and shape, and finite.
+
+    Raises:
+        ValueError: If they are not.
     """
     differences = misfits(model.state_dict(), state)
     if differences:
@@ -98,7 +111,81 @@ def load_own_weights(model: nn.Module, state: dict[str, Tensor], source: str | P
             + '\n  '.join(differences)
         )
     check_finite(state, source)
-    model.load_state_dict(state, strict=False)  # all but the batch counters was checked above
+
+
+def check_held(held: dict[str, Tensor], state: dict[str, Tensor], source: str | Path) -> None:
+    """Check that a network holds what was read.
+
+    A part of a network may change names or values while it is loaded, and nobody is told where
+    that goes wrong.
+
+    Args:
+        held: The network's weights by name.
+        state: Those that were read, finite.
+        source: Where they come from.
+
+    Raises:
+        ValueError: If one of them is not held; the message names it.
+    """
+    lost = [name for name, value in state.items() if not _same(held[name], value)]
+    if lost:
+        raise ValueError(
+            f'{source} was not loaded: {len(lost)} of {len(state)} weights are not those that were '
+            f'read, the first of them {lost[0]}. A part of the network changes what it loads '
+            '(_load_from_state_dict or a hook of it)'
+        )
+
+
+def _same(held: Tensor, read: Tensor) -> bool:
+    # a network may compute a table anew, which another machine rounds differently
+    read = read.to(held.device, held.dtype)
+    return held.equal(read) or (held.is_floating_point() and bool(torch.allclose(held, read)))
+
+
+def _fill(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
+    """Load weights that fit, and see that the network then holds them."""
+    wanted = model.state_dict()
+    state = OrderedDict((k, v) for k, v in state.items() if v.shape == wanted[k].shape)
+    # what fits is of the present layout; some networks of torchvision ask for its version
+    state._metadata = {name: {'version': m._version} for name, m in model.named_modules()}
+    # names were compared, all but those of batch counters; what came of it is below
+    model.load_state_dict(state, strict=False)
+    check_held(model.state_dict(), state, source)
+
+
+def find_weights(checkpoint: dict, source: str | Path) -> dict[str, Tensor]:
+    """Return the weights in a checkpoint, wherever it keeps them.
+
+    Under a key that a framework of the field uses, or else the only part that has any.
+
+    Args:
+        checkpoint: What was saved.
+        source: Where it comes from.
+
+    Raises:
+        ValueError: If there are none, or several parts have some; the message names the keys.
+    """
+    counts = {key: _tensors(part) for key, part in checkpoint.items() if isinstance(part, dict)}
+    parts = [key for key, count in counts.items() if count]
+    weights = {name: part for name, part in checkpoint.items() if isinstance(part, Tensor)}
+    key = next((key for key in STATE_KEYS if key in parts), None)
+    if key is None and len(parts) == 1 and counts[parts[0]] > len(weights):
+        [key] = parts
+    if key is not None:
+        return find_weights(checkpoint[key], source)
+    if len(weights) > max(counts.values(), default=0):
+        return weights
+    found = f'weights under {" and ".join(map(repr, parts))}' if parts else list(checkpoint)
+    raise ValueError(
+        f'{source} has no weights under {", ".join(map(repr, STATE_KEYS))} or a single other key, '
+        f'but {found}: save the one state_dict that is meant'
+    )
+
+
+def _tensors(part: dict) -> int:
+    """Count the weights of a part of a checkpoint: a state_dict, or a dict that has one."""
+    below = (_tensors(part[key]) for key in STATE_KEYS if isinstance(part.get(key), dict))
+    return sum(isinstance(k, str) and isinstance(v, Tensor) for k, v in part.items()) + sum(below)
 
 
 def _resolve(source: str) -> str:
@@ -145,6 +232,7 @@ def misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
             f'{name} is {tuple(found[name].shape)}, wanted {tuple(wanted[name].shape)}'
             for name in wanted
             if name in found and found[name].shape != wanted[name].shape
+            if not name.endswith(COMPUTED)
         ],
         'missing': [
             name

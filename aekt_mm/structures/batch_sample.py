@@ -35,13 +35,24 @@ class BatchSample(DataSample):
     def __getitem__(self, index: int) -> DataSample:
         if not -len(self) <= index < len(self):
             raise IndexError(f'sample {index} of a batch of {len(self)}')
-        score = self.gt_score[index] if 'gt_score' in self else None
-        return _sample(self.gt_label[index].reshape(1), score)
+        return self._parts()[index]
 
     def __iter__(self) -> Iterator[DataSample]:
-        # heads iterate in every step: taking all labels apart at once is what costs least
-        scores = self.gt_score if 'gt_score' in self else repeat(None)
-        return map(_sample, self.gt_label[:, None].unbind(), scores)
+        return iter(self._parts())
+
+    def _parts(self) -> list[DataSample]:
+        """Return the samples one by one, the same ones as long as the labels are.
+
+        Some classifiers note their predictions on them, and return the batch.
+        """
+        labels, scores = self.gt_label, self.gt_score if 'gt_score' in self else None
+        made_of, parts = self.__dict__.get('_made', ((None, None), None))
+        if made_of[0] is not labels or made_of[1] is not scores:
+            # heads iterate in every step: taking all labels apart at once is what costs least
+            each = repeat(None) if scores is None else scores
+            parts = list(map(_sample, labels[:, None].unbind(), each))
+            self.__dict__['_made'] = (labels, scores), parts
+        return parts
 
     def pin_memory(self) -> 'BatchSample':
         """Return the batch in memory that a GPU copies without being waited for, as loaders ask."""

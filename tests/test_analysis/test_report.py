@@ -147,6 +147,13 @@ def test_what_is_missing_is_said(finished, tmp_path):
     assert titles == ['Curves', 'Gradient field']
 
 
+def test_a_checkpoint_of_another_network_is_an_error(finished):
+    """And not a report of nothing."""
+    spec = f'vanilla_resnet20_digits={finished / "alone/epoch_2.pth"}'
+    with pytest.raises(ValueError, match=r'epoch_2\.pth does not fit ImageClassifier'):
+        report_runs([spec])
+
+
 def test_runs_of_other_images_are_not_compared(finished, tmp_path):
     other = shutil.copytree(finished / 'alone', tmp_path / 'other')
     config = next(other.glob('*/vis_data/config.py'))

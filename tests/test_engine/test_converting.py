@@ -130,6 +130,20 @@ def test_deit_with_its_distillation_token(tmp_path):
         torch.testing.assert_close(ours(images), peer(images), rtol=0, atol=1e-5)
 
 
+def test_a_student_of_timm_has_its_names(tmp_path):
+    peer = timm.create_model('test_resnet', num_classes=4)
+    torch.save(peer.state_dict(), tmp_path / 'theirs.pth')
+    recipe = tmp_path / 'recipe.py'
+    recipe.write_text(
+        "model = dict(type='TimmClassifier', model_name='test_resnet', num_classes=4)"
+    )
+    for source, target, framework in (('theirs', 'ours', 'aekt_mm'), ('ours', 'back', 'timm')):
+        convert(recipe, tmp_path / f'{source}.pth', tmp_path / f'{target}.pth', framework)
+    assert_same(saved(tmp_path / 'back.pth'), peer.state_dict())
+    with pytest.raises(ValueError, match=r'mdistiller has no TimmClassifier: write for one of'):
+        convert(recipe, tmp_path / 'ours.pth', tmp_path / 'no.pth', 'mdistiller')
+
+
 def test_a_distillers_recipe_means_its_student(tmp_path):
     recipe = ROOT / 'configs/kd/kd_resnet20_resnet8_cifar100.py'
     student = network(VANILLA / 'vanilla_resnet8_cifar100.py')

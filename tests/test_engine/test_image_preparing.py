@@ -277,7 +277,13 @@ def test_damage_is_found(images, tmp_path):
     with pytest.raises(ValueError, match=r'index\.arrow is not there, torn or damaged'):
         PreparedIndex(other)
     manifest = other / 'manifest.json'
-    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 2'))
+    text = manifest.read_text()
+    first, second = json.loads(text)['classes'][:2]
+    assert 'checksum' in json.loads(text)
+    manifest.write_text(text.replace(f'"{first}"', f'"{second}"'))
+    with pytest.raises(ValueError, match=r'manifest\.json is damaged: it has changed since'):
+        PreparedIndex(other)
+    manifest.write_text(text.replace('"version": 1', '"version": 2'))
     with pytest.raises(ValueError, match='has version 2, but this release reads 1'):
         PreparedIndex(other)
     manifest.write_text('{')

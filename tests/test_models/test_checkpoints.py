@@ -3,6 +3,8 @@
 import argparse
 import os
 import pickle
+import shutil
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
@@ -89,6 +91,11 @@ def test_what_is_no_checkpoint_is_refused(damage, tmp_path):
 def test_missing_and_not_a_dict(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'there is no checkpoint .*absent\.pth'):
         load_restricted(tmp_path / 'absent.pth')
+    with pytest.raises(FileNotFoundError, match=r'it is a folder without one$'):
+        load_restricted(tmp_path)
+    torch.save({}, tmp_path / 'epoch_1.pth')
+    with pytest.raises(FileNotFoundError, match=r'a folder, and its newest .* is .*epoch_1\.pth$'):
+        load_restricted(tmp_path)
     torch.save([1, 2], tmp_path / 'list.pth')
     with pytest.raises(ValueError, match='holds list where a dict was expected'):
         load_restricted(tmp_path / 'list.pth')
@@ -188,11 +195,16 @@ def test_a_tensor_marked_as_a_folder(tmp_path):
         load_restricted(path)
 
 
-def test_safetensors_of_others(tmp_path):
+def test_safetensors_of_others(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(checkpoints, 'print_log', lambda text, *_, **__: said.append(text))
     state = {'fc.weight': torch.rand(3, 4)}
     safetensors.torch.save_file(state, tmp_path / 'other.safetensors')
     assert equal(load_restricted(tmp_path / 'other.safetensors'), {'state_dict': state})
+    assert 'other.safetensors has no checksum' in said.pop()
     save_weights(state, tmp_path / 'ours.safetensors')
+    load_restricted(tmp_path / 'ours.safetensors')
+    assert not said
     assert equal(safetensors.torch.load_file(tmp_path / 'ours.safetensors'), state)
     (tmp_path / 'text.safetensors').write_text('not found, says the server')
     with pytest.raises(ValueError, match=r'text\.safetensors is truncated, damaged or not of'):
@@ -209,9 +221,69 @@ def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
     assert not list(place.parent.iterdir())
 
 
-def test_a_download_is_compared_with_the_sum_in_its_name(tmp_path, monkeypatch):
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    torch.save({'weight': torch.ones(1)}, tmp_path / 'teacher-01234567.pth')
-    url = (tmp_path / 'teacher-01234567.pth').as_uri()
-    with pytest.raises(ValueError, match=r'teacher-01234567\.pth did not arrive whole'):
-        checkpoints._download(url)
+def served(folder, name, weight):
+    folder.mkdir(exist_ok=True)
+    torch.save({'weight': torch.full((9,), weight)}, folder / name)
+    return (folder / name).as_uri()
+
+
+@pytest.mark.parametrize('name', ['teacher-01234567.pth', 'teacher-20260101-0123456789ab.pth'])
+def test_a_download_is_compared_with_the_sum_in_its_name(name, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    with pytest.raises(ValueError, match=rf'{name} did not arrive whole'):
+        checkpoints._download(served(tmp_path / 'host', name, 1.0))
+
+
+@pytest.mark.parametrize('name', ['resnet-50.pth', 'resnet-abc.pth', 'resnet-20260101.pth'])
+def test_names_without_a_sum(name, tmp_path, monkeypatch):
+    """Two files of one name are two files."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    urls = [served(tmp_path / host, name, value) for host, value in (('a', 1.0), ('b', 2.0))]
+    for _ in range(2):
+        kept = [checkpoints._download(url) for url in urls]
+        assert [path.name for path in kept] == [name, name]
+        assert [load_restricted(path)['weight'][0].item() for path in kept] == [1.0, 2.0]
+        for host in ('a', 'b'):  # from now on from where they are kept
+            (tmp_path / host / name).unlink(missing_ok=True)
+
+
+def test_an_archive_that_is_larger_than_its_file(tmp_path):
+    path = tmp_path / 'bomb.pth'
+    torch.save({'weight': torch.zeros(2**18)}, path)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / 'packed.pth', 'w') as packed:
+        for info in archive.infolist():
+            packed.writestr(info.filename, archive.read(info), zipfile.ZIP_DEFLATED)
+    message = r'packed\.pth is damaged, or compressed.*: its parts are 1\.0 MB and the file 2\.'
+    with pytest.raises(ValueError, match=message):
+        load_restricted(tmp_path / 'packed.pth')
+
+
+@pytest.mark.parametrize('umask', [0o022, 0o077])
+def test_files_have_the_mode_that_is_asked_for(umask, tmp_path):
+    before = os.umask(umask)
+    try:
+        for suffix in ('pth', 'safetensors'):
+            save_weights({'weight': torch.ones(1)}, tmp_path / f'weights.{suffix}')
+            mode = (tmp_path / f'weights.{suffix}').stat().st_mode
+            assert mode & 0o777 == 0o666 & ~umask
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_what_arrives_cut_short_or_as_a_page_is_not_kept(suffix, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    place = tmp_path / f'model.{suffix}'
+    url = f'{place.as_uri()}?download=true'
+    save_weights({'weight': torch.ones(99)}, place)
+    whole = place.read_bytes()
+    for content in (whole[: len(whole) // 2], b'<html>Sign in</html>'):
+        place.write_bytes(content)
+        monkeypatch.setattr(
+            torch.hub, 'download_url_to_file', lambda _, to, *__: shutil.copy(place, to)
+        )
+        with pytest.raises(ValueError, match=r'true is truncated, damaged .* was not kept'):
+            checkpoints._download(url)
+        assert not [path for path in (tmp_path / 'home').rglob('*') if path.is_file()]
+    place.write_bytes(whole)
+    assert load_restricted(checkpoints._download(url))['state_dict']['weight'].sum() == 99

@@ -45,6 +45,18 @@ def test_is_a_sequence_of_data_samples(fields):
                 assert torch.equal(ours.get(name), value)
 
 
+def test_what_is_noted_on_a_sample_is_kept():
+    """Some classifiers note predictions so, and return the batch."""
+    samples = batch()
+    for sample in samples:
+        sample.set_pred_label(2)
+    assert [sample.pred_label.item() for sample in samples] == [2] * 5
+    samples[1].set_pred_label(4)
+    assert samples[-4].pred_label.item() == 4
+    samples.gt_score = SHARES  # mixed afterwards
+    assert samples[1].gt_score.equal(SHARES[1])
+
+
 @pytest.mark.parametrize('index', [5, -6])
 def test_there_is_no_sample_beyond(index):
     with pytest.raises(IndexError, match=f'sample {index} of a batch of 5'):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from aekt_mm.datasets import ViewDataset
 from aekt_mm.models.classifiers import num_classes
-from aekt_mm.models.weights import check_finite, load_own_weights, misfits
+from aekt_mm.models.weights import check_finite, check_held, check_own_weights, misfits
 from aekt_mm.registry import HOOKS
 
 from .figures_hook import FiguresHook, read_figures, reading_is_due, without_graph
@@ -52,14 +52,16 @@ class DistillCheckHook(Hook):
         self.teacher_top1: list[float] = []
         self.pending: list[dict[str, Any]] = []
         self.training = False
+        #: What the model must hold when training starts; other hooks may change it until then.
+        self.read: dict[str, Tensor] = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare what was read with the model, which MMEngine fills as far as names fit."""
-        state = checkpoint.get('state_dict', checkpoint)
-        state = {k.removeprefix('module.'): v for k, v in state.items() if isinstance(v, Tensor)}
+        self.read = checkpoint.get('state_dict', checkpoint)
+        state = _without_wrapper(self.read)
         source, model = runner._load_from or runner.work_dir, _unwrapped(runner.model)
         if runner._resume:
-            load_own_weights(model, state, source)
+            check_own_weights(model, state, source)
             return
         wanted = model.state_dict()
         fitting = [
@@ -88,6 +90,7 @@ class DistillCheckHook(Hook):
         """Look at loop and labels, and let a cached teacher look at the data."""
         self.training = True
         loader, model = runner.train_dataloader, _unwrapped(runner.model)
+        self._check_loaded(runner, model)
         if len(loader) == 0:
             raise ValueError(
                 f'{len(loader.dataset)} training images give no batch of {loader.batch_size}: '
@@ -117,6 +120,19 @@ class DistillCheckHook(Hook):
         check_labels(loader.dataset, num_classes(getattr(model, 'student', model)))
         if hasattr(getattr(model, 'teacher', None), 'attach'):
             model.teacher.attach(loader, model.data_preprocessor, epochs_of(runner)[1])
+
+    def _check_loaded(self, runner: Runner, model: nn.Module) -> None:
+        """See that MMEngine, which does not look, has filled the model with what fits it."""
+        state, self.read = _without_wrapper(self.read), {}
+        held = model.state_dict(keep_vars=True)
+        if not runner._resume:  # tables that a network computes may be another's
+            held = {name: value for name, value in held.items() if isinstance(value, nn.Parameter)}
+        fitting = {
+            name: value
+            for name, value in state.items()
+            if name in held and held[name].shape == value.shape
+        }
+        check_held(held, fitting, runner._load_from or runner.work_dir)
 
     def after_train_iter(
         self,
@@ -234,6 +250,10 @@ def check_labels(dataset: Any, count: int | None) -> None:
             f'{len(wrong)} of {len(labels)} labels of {name} are of no class of the model, which '
             f'tells {count} apart: sample {wrong[0]} has label {labels[wrong[0]]}'
         )
+
+
+def _without_wrapper(state: dict) -> dict[str, Tensor]:
+    return {k.removeprefix('module.'): v for k, v in state.items() if isinstance(v, Tensor)}
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

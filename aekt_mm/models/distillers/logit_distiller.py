@@ -6,14 +6,19 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
+from mmpretrain.models.heads import (
+    ClsHead,
+    ConformerHead,
+    EfficientFormerClsHead,
+    MultiLabelClsHead,
+)
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import batch_indices, batch_target
 
-from ..classifiers import build_classifier, num_classes
+from ..classifiers import build_classifier, class_logits, num_classes
 from .feature_pairs import FeaturePairs
 
 
@@ -79,6 +84,8 @@ class LogitDistiller(BaseModel):
             data_preprocessor = build(MODELS, {'type': 'ClsDataPreprocessor', **data_preprocessor})
         super().__init__(data_preprocessor=data_preprocessor)
         self.student = student
+        if hasattr(student, '_add_state_dict_prefix'):
+            self._register_load_state_dict_pre_hook(_take_off_prefix)
         classes = num_classes(student)
         if not hasattr(self._head, '_get_loss'):
             raise TypeError(
@@ -89,6 +96,13 @@ class LogitDistiller(BaseModel):
             raise TypeError(
                 f"the student's head {type(self._head).__name__} gives an image several labels, "
                 'but the losses compare distributions over classes of which one is right'
+            )
+        #: Whether the head's loss is of more than the logits, and so is asked for as a whole.
+        self.whole_loss = _is_of_more_than_logits(getattr(student, 'head', None))
+        if self.whole_loss and connector is not None:
+            raise ValueError(
+                f"the student's head {type(self._head).__name__} computes its loss from the "
+                "student's features, which no connector's logits would enter: set connector=None"
             )
 
         losses = {} if losses is None and features else losses
@@ -172,9 +186,14 @@ class LogitDistiller(BaseModel):
             self.features.watch()
         # first, so that its activations are gone before the student's are kept for the gradient
         teacher_logits = self.teacher(inputs, data_samples)
-        classification, distillation = self._logits(inputs)
         target = batch_target(data_samples)
-        losses = self._label_loss(classification, target, data_samples)
+        if self.whole_loss:
+            features = self.student.extract_feat(inputs)
+            losses = self._loss_of_samples(features, data_samples)
+            classification = distillation = class_logits(self.student, self._head(features))
+        else:
+            classification, distillation = self._logits(inputs)
+            losses = self._label_loss(classification, target, data_samples)
         finite = torch.stack([x.detach().isfinite().all() for x in (distillation, teacher_logits)])
         self.finite.copy_(torch.where(self.finite.all(), finite, self.finite))
         losses |= _statistics(classification, teacher_logits, target)
@@ -204,11 +223,11 @@ class LogitDistiller(BaseModel):
 
     @torch.compiler.disable  # where a whole step is compiled: heads take samples one by one
     def _loss_of_samples(
-        self, logits: Tensor, data_samples: Sequence[DataSample]
+        self, outputs: Any, data_samples: Sequence[DataSample]
     ) -> dict[str, Tensor]:
-        losses = self._head._get_loss(logits, data_samples)
-        losses['loss_ce'] = losses.pop('loss')
-        return losses
+        loss = self._head.loss if self.whole_loss else self._head._get_loss
+        losses = loss(outputs, data_samples)
+        return {'loss_ce' if name == 'loss' else name: value for name, value in losses.items()}
 
     def prepare(self, data_samples: Sequence[DataSample]) -> None:
         """Do for a batch what a step that runs as a CUDA graph can't: read the teacher's logits."""
@@ -217,8 +236,25 @@ class LogitDistiller(BaseModel):
 
     def _logits(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the student's logits for classification and for distillation."""
-        logits = self.student(inputs)
+        logits = class_logits(self.student, self.student(inputs))
         return (logits, logits) if self.connector is None else self.connector(logits)
+
+
+def _is_of_more_than_logits(head: nn.Module | None) -> bool:
+    """Whether a head's loss is another than that of its logits: with a margin, of two outputs."""
+    of_logits = (None, ClsHead.loss, EfficientFormerClsHead.loss)
+    return isinstance(head, ConformerHead) or getattr(type(head), 'loss', None) not in of_logits
+
+
+def _take_off_prefix(state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Name weights as mmpretrain's classifiers of timm and Hugging Face load them.
+
+    They put ``model.`` before each name, but take it off what they save only where they are the
+    whole model.
+    """
+    saved = f'{prefix}student.model.'
+    for name in [name for name in state if name.startswith(saved)]:
+        state[f'{prefix}student.{name.removeprefix(saved)}'] = state.pop(name)
 
 
 def _built(part: Any) -> Any:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from ..classifiers import class_logits
+
 
 @torch.no_grad()
 def fold_batch_norms(model: nn.Module, images: Tensor) -> dict[str, str]:
@@ -35,7 +37,8 @@ def fold_batch_norms(model: nn.Module, images: Tensor) -> dict[str, str]:
         originals |= {conv_name: conv, norm_name: norm}
         _replace(model, conv_name, fuse_conv_bn_eval(conv, norm))
         _replace(model, norm_name, nn.Identity())
-    if not torch.allclose(model(images), expected, rtol=1e-3, atol=1e-3 * expected.abs().max()):
+    logits = class_logits(model, model(images))
+    if not torch.allclose(logits, expected, rtol=1e-3, atol=1e-3 * expected.abs().max()):
         for name, module in originals.items():
             _replace(model, name, module)
         return {}
@@ -63,7 +66,7 @@ def _conv_bn_pairs(model: nn.Module, images: Tensor) -> tuple[dict[str, str], Te
         if type(module) in (nn.Conv2d, nn.BatchNorm2d)
     ]
     try:
-        expected = model(images)
+        expected = class_logits(model, model(images))
     finally:
         for hook in hooks:
             hook.remove()

@@ -13,7 +13,7 @@ import torch
 from rich.filesize import decimal
 from torch import Tensor
 
-from aekt_mm.files import replace_text, reserve_space
+from aekt_mm.files import check_checksum, replace_text, reserve_space, with_checksum
 
 FORMATS = ('float32', 'float16', 'topk')
 VERSION = 1
@@ -56,6 +56,7 @@ class LogitCache:
             raise ValueError(f'{path} is no manifest of a teacher cache: {error}') from error
         if version != VERSION:
             raise ValueError(f'{path} has version {version}, but this release reads {VERSION}')
+        check_checksum(self.manifest, path)
         self.views, self.samples = shape
         self.classes = self.manifest['classes']
         self.record = record_type(self.manifest['format'], self.classes, self.manifest['k'])
@@ -83,7 +84,8 @@ class LogitCache:
         for name, size in (('logits.bin', record.itemsize), ('written.bin', 1)):
             (folder / name).unlink(missing_ok=True)  # or what it links to would be overwritten
             _reserve(folder / name, count * size)
-        _write_json(folder / 'manifest.json', {'version': VERSION, 'checksums': None, **manifest})
+        content = {'version': VERSION, 'checksums': None, **manifest}
+        _write_json(folder / 'manifest.json', with_checksum(content))
         return cls(folder, writable=True)
 
     @property
@@ -130,7 +132,7 @@ class LogitCache:
         if missing:
             raise ValueError(f'{missing} records of {self.folder} were never written')
         self.manifest['checksums'] = [self._checksum(view) for view in range(self.views)]
-        _write_json(self.folder / 'manifest.json', self.manifest)
+        _write_json(self.folder / 'manifest.json', with_checksum(self.manifest))
 
     def require_complete(self) -> None:
         """Check that all records were written, whose checksums are looked at as they are read.

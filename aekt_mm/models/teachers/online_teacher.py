@@ -15,7 +15,13 @@ from torch.utils.data import DataLoader
 from aekt_mm.registry import MODELS
 from aekt_mm.structures import SWAPPED, data_order, input_order
 
-from ..classifiers import build_classifier, num_classes, trained_order, trial_images
+from ..classifiers import (
+    build_classifier,
+    class_logits,
+    num_classes,
+    trained_order,
+    trial_images,
+)
 from ..data_preprocessors import BatchPreprocessor
 from ..taps import FeatureTaps
 from ..weights import load_weights
@@ -218,7 +224,7 @@ class OnlineTeacher(nn.Module):
             images = inputs.flip(1) if self.swap_channels else inputs
             if self.scale is not None:
                 images = torch.addcmul(self.shift, images, self.scale)
-            logits = self.model(images)
+            logits = class_logits(self.model, self.model(images))
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise TypeError(f'a teacher must map images to logits (N, C), but returned {got}')

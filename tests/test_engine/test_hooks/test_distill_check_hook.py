@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from torch import nn
 from torch.utils.data import ConcatDataset
 
 from aekt_mm.datasets import ArrayDataset, ViewDataset
@@ -216,3 +217,39 @@ def test_a_distiller_without_a_teacher(digits_recipe):
     digits_recipe.model.teacher = None
     with pytest.raises(ValueError, match=r'model\.teacher is None: .* only predicts'):
         build_runner(digits_recipe).train()
+
+
+def timm_student(cfg):
+    pytest.importorskip('timm')
+    cfg.model.student = dict(type='TimmClassifier', model_name='test_resnet', num_classes=10)
+    cfg.train_dataloader.batch_size = 898
+    cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 1
+    return cfg
+
+
+def test_a_student_of_timm_is_validated_and_resumed(digits_recipe):
+    """Its hooks put a second prefix before the names of its weights, which MMEngine passed over."""
+    cfg = timm_student(digits_recipe)
+    first = build_runner(cfg)
+    first.train()
+    assert first.message_hub.get_scalar('val/accuracy/top1').current() > 0
+    cfg.load_from, cfg.resume = str(Path(cfg.work_dir, 'epoch_1.pth')), True
+    cfg.experiment_name += '_resumed'
+    resumed = build_runner(cfg)
+    resumed.load_or_resume()
+    resumed.call_hook('before_train')
+    saved = first.model.state_dict()
+    assert all(value.equal(saved[name]) for name, value in resumed.model.state_dict().items())
+
+
+@pytest.mark.parametrize('resume', [True, False])
+def test_what_was_not_loaded_is_said(resume):
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    runner = SimpleNamespace(model=model, _load_from='epoch_1.pth', _resume=resume)
+    state = {f'module.{name}': value.clone() for name, value in model.state_dict().items()}
+    hook = DistillCheckHook()
+    hook.after_load_checkpoint(runner, dict(state_dict=state))
+    state['module.0.bias'] = torch.full((2,), 5.0)  # as a moving average's hook may do
+    message = r'epoch_1\.pth was not loaded: 1 of \d weights .* the first of them 0\.bias'
+    with pytest.raises(ValueError, match=message):
+        hook._check_loaded(runner, model)

@@ -93,6 +93,49 @@ def test_own_head_own_loss():
     torch.testing.assert_close(losses['accuracy_top-1'][0].squeeze(), right.float().mean() * 100)
 
 
+class TwoBranches(nn.Module):
+    """Features as Conformer has them, of convolutions and of tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 1)
+
+    def forward(self, images):
+        features = self.conv(images).mean((2, 3))
+        return ([features, features.relu()],)
+
+
+def whole_loss(head):
+    """A student whose head computes its loss from features, not from logits."""
+    if head == 'ArcFaceClsHead':
+        student = network()
+        student['head']['type'] = head
+        return student
+    head = dict(type=head, num_classes=10, in_channels=[8, 8], init_cfg=None)
+    return dict(type='ImageClassifier', backbone=TwoBranches(), neck=None, head=head)
+
+
+@pytest.mark.parametrize('head', ['ArcFaceClsHead', 'ConformerHead'])
+def test_a_head_whose_loss_is_of_features(head):
+    """With ArcFace's margin, of Conformer's two outputs: as mmpretrain trains them."""
+    teacher = OnlineTeacher(whole_loss(head), checkpoint=None)
+    model = distiller(whole_loss(head), teacher).eval()
+    images, samples = batch()
+    losses = model(images, samples, mode='loss')
+    own = model.student(images, samples, mode='loss')['loss']
+    torch.testing.assert_close(losses['loss_ce'], own)
+    outputs = model.student(images)
+    logits = sum(outputs) if isinstance(outputs, tuple) else outputs
+    assert abs(own - F.cross_entropy(logits, samples.gt_label)) > 0.1
+    torch.testing.assert_close(model(images), logits)
+    expected = DKDLoss(beta=2.0)(logits, teacher(images), samples.gt_label)
+    torch.testing.assert_close(losses['dkd.loss_implicit'], expected['loss_implicit'])
+    for mine, theirs in zip(*(m(images, samples, mode='predict') for m in (model, model.student))):
+        torch.testing.assert_close(mine.pred_score, theirs.pred_score)
+    with pytest.raises(ValueError, match=f'head {head} computes its loss .* set connector=None'):
+        distiller(whole_loss(head), teacher, connector=dict(type='TaskSerializationFC'))
+
+
 def test_soft_targets():
     model = distiller().eval()
     images, samples = batch()

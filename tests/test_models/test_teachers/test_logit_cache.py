@@ -165,6 +165,10 @@ def test_a_manifest_with_too_few_checksums(tmp_path):
     content = json.loads(path.read_text())
     content['checksums'].pop()
     path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'manifest\.json is damaged: it has changed since'):
+        LogitCache(tmp_path)
+    del content['checksum']  # as written by an earlier release
+    path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match='must have a checksum for each of 2 views'):
         LogitCache(tmp_path).require_complete()
 
