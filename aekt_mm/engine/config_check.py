@@ -153,6 +153,7 @@ RANGES: dict[str, Range] = {
             for k in (value if isinstance(value, list | tuple) else [value])
         ),
     ),
+    'model.label_weight': number('of at least 0', lambda value: value >= 0),
     'resume': FLAG,
     'load_from': Range('a path or None', lambda value: isinstance(value, str | None)),
     'work_dir': Range(

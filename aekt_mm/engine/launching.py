@@ -153,7 +153,8 @@ def override(cfg: Config, options: dict) -> None:
     One after the other, so that one may name a part of what another has put there. A mapping takes
     the place of what is there, so that nothing of that outlives it. What is None is filled by
     naming its parts: ``model.connector.type`` where a recipe has no connector. With the number of
-    epochs go the schedules that ended with it, but where their own end is given.
+    epochs go the schedules that ended with it, but where their own end is given. Where the method
+    says the label's weight, a weight of the head's loss takes its place.
 
     Args:
         cfg: Changed in place.
@@ -163,6 +164,7 @@ def override(cfg: Config, options: dict) -> None:
         ValueError: If the config has no such option, see :func:`check_option`.
     """
     before = (cfg.get('train_cfg') or {}).get('max_epochs')
+    options = _label_weight(cfg, options)
     for option, value in options.items():
         check_option(cfg, option)
         *parts, last = option.split('.')
@@ -176,6 +178,25 @@ def override(cfg: Config, options: dict) -> None:
         cfg.merge_from_dict({option: value})
     if before is not None and type(options.get('train_cfg.max_epochs')) is int:
         _end_schedules(cfg, before, options)
+
+
+def _label_weight(cfg: Config, options: dict) -> dict:
+    """Translate a weight of the head's loss, which was the label's, to what it is called now."""
+    name, head = 'model.label_weight', 'model.student.head.loss'
+    if 'label_weight' not in (cfg.get('model') or {}) or name in options:
+        return options
+    translated = {}
+    for option, value in options.items():
+        weight = None
+        if option == f'{head}.loss_weight':
+            option, weight = name, value
+        elif option == head and isinstance(value, dict) and 'loss_weight' in value:
+            weight = translated[name] = value['loss_weight']
+            value = {key: part for key, part in value.items() if key != 'loss_weight'}
+        translated[option] = value
+        if weight is not None:
+            print_log(f'{head}.loss_weight is what {name} is here, now {weight}', 'current')
+    return translated
 
 
 def _end_schedules(cfg: Config, before: int, options: dict) -> None:

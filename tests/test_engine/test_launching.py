@@ -1,6 +1,7 @@
 """From a command line to a config that is known to be right."""
 
 import argparse
+import copy
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,25 @@ def test_options_are_set_one_after_the_other():
         override(cfg, {weight: 5.0, loss: dict(type='CrossEntropyLoss')})
     override(cfg, {loss: dict(type='CrossEntropyLoss'), weight: 5.0})
     assert cfg.model.head.loss == dict(type='CrossEntropyLoss', loss_weight=5.0)
+
+
+def test_a_weight_of_the_heads_loss_is_the_labels():
+    """Committed studies say it so, beside methods that have a weight of their own."""
+    head = 'model.student.head.loss'
+    kd = dict(label_weight=0.1, student=dict(head=dict(type='LinearClsHead')))
+    for options, weight, loss in (
+        ({head: dict(type='LabelSmoothLoss', loss_weight=5.0)}, 5.0, dict(type='LabelSmoothLoss')),
+        ({f'{head}.loss_weight': 1.0}, 1.0, None),
+        ({head: dict(type='LabelSmoothLoss')}, 0.1, dict(type='LabelSmoothLoss')),
+        ({'model.label_weight': 2.0, head: dict(loss_weight=1.0)}, 2.0, dict(loss_weight=1.0)),
+    ):
+        cfg = Config(dict(model=copy.deepcopy(kd)))
+        override(cfg, options)
+        assert (cfg.model.label_weight, cfg.model.student.head.get('loss')) == (weight, loss)
+    dkd = Config(dict(model=dict(student=dict(head=dict(type='LinearClsHead')))))
+    override(dkd, {head: dict(type='CrossEntropyLoss', loss_weight=5.0)})
+    assert dkd.model.student.head.loss.loss_weight == 5.0
+    assert 'label_weight' not in dkd.model
 
 
 def test_schedules_that_ended_with_the_run_end_with_it_still():

@@ -92,6 +92,10 @@ class DistillCheckHook(Hook):
         if hasattr(model, 'losses') and model.teacher is None:
             raise ValueError('model.teacher is None: a distiller without a teacher only predicts')
         check_labels(loader.dataset, num_classes(getattr(model, 'student', model)))
+        if hasattr(model, 'label_weight'):
+            loss = getattr(model._head, 'loss_module', model._head)
+            weight = model.label_weight * getattr(loss, 'loss_weight', 1.0)
+            print_log(f'loss_ce is {type(loss).__name__} of the labels times {weight:g}', 'current')
         if hasattr(getattr(model, 'teacher', None), 'attach'):
             model.teacher.attach(loader, model.data_preprocessor, runner.max_epochs)
 
