@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import DictAction
 from mmengine.hooks import Hook
@@ -15,6 +16,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from .config_check import explain
+from .literals import read_literal
 
 #: What goes wrong by no fault of the program, once training has begun.
 EXPECTED = (OSError, ValueError, FloatingPointError, MemoryError)
@@ -30,12 +32,31 @@ class Options(DictAction):
         values: list[str],
         option_string: str | None = None,
     ) -> None:
-        """Refuse what is no pair, and parse the rest."""
+        """Refuse what is no pair, or what a later one takes the place of, and parse the rest."""
+        keys: list[str] = []
         for value in values:
             key, equals, _ = value.partition('=')
             if not equals or not all(key.split('.')):
                 parser.error(f'{option_string} {value}: must be KEY=VALUE')
-        super().__call__(parser, namespace, values, option_string)
+            for earlier in keys:
+                if f'{earlier}.'.startswith(f'{key}.'):
+                    parser.error(f'{option_string} {earlier} has no effect: {value} comes after it')
+            keys.append(key)
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for value in values:
+            key, _, text = value.partition('=')
+            try:
+                options[key] = _read(text)
+            except (AssertionError, ValueError) as error:
+                parser.error(f'{option_string} {value}: {error}')
+        setattr(namespace, self.dest, options)
+
+
+def _read(text: str) -> Any:
+    """Return the value that a text stands for, as MMEngine does, dicts too."""
+    if '{' in text or 'dict(' in text:
+        return read_literal(text)
+    return DictAction._parse_iterable(text)
 
 
 def add_traceback_argument(parser: argparse.ArgumentParser) -> None:

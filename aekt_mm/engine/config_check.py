@@ -237,7 +237,7 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
         if 0 < len(absent) < len(TOGETHER):
             yield f'{" and ".join(absent)} must be set where the rest of {split}_* is'
     yield from _schedule(cfg)
-    yield from _single_rates(cfg)
+    yield from _one_cycle(cfg)
     yield from _collating(cfg)
     yield from _precision(cfg)
     yield from _best(cfg)
@@ -466,8 +466,18 @@ def _schedule(cfg: Config) -> Iterator[str]:
             )
         elif begin >= end:
             yield f'{place} must end after it begins, but has begin={begin} and end={end}'
+        elif beyond := [m for m in _milestones(schedule) if m >= length]:
+            yield (
+                f'{place}.milestones has {", ".join(map(str, beyond))}, but the run has only '
+                f'{length} {unit} (train_cfg): that is never reached'
+            )
         elif fixed := _schedule_error(schedule, length):
             yield f'{place}: {fixed}'
+
+
+def _milestones(schedule: dict) -> list[int]:
+    milestones = schedule.get('milestones')
+    return [m for m in milestones if isinstance(m, int)] if isinstance(milestones, list) else []
 
 
 def _schedule_error(schedule: dict, length: int) -> str | None:
@@ -482,12 +492,33 @@ def _schedule_error(schedule: dict, length: int) -> str | None:
     return None
 
 
-def _single_rates(cfg: Config) -> Iterator[str]:
-    """Check that no schedule of one rate for all replaces the rates of single parameters."""
+def _one_cycle(cfg: Config) -> Iterator[str]:
+    """Check that nothing else sets a rate beside OneCycleLR, which begins and ends by its peak."""
     schedules = cfg.get('param_scheduler') or []
-    schedules = [schedules] if isinstance(schedules, dict) else schedules
-    if not any(isinstance(s, dict) and s.get('type') == 'OneCycleLR' for s in schedules):
+    places = {'param_scheduler': schedules}
+    if not isinstance(schedules, dict):
+        places = {f'param_scheduler.{index}': each for index, each in enumerate(schedules)}
+    places = {
+        place: each
+        for place, each in places.items()
+        if isinstance(each, dict) and each.get('type') == 'OneCycleLR'
+    }
+    if not places:
         return
+    optimizer = cfg.optim_wrapper.get('optimizer')
+    lr = optimizer.get('lr') if isinstance(optimizer, dict) else None
+    for place, schedule in places.items():
+        peak = schedule.get('eta_max', 0)
+        if isinstance(lr, int | float) and peak != lr and schedule.get('begin', 0) == 0:
+            yield (
+                f'optim_wrapper.optimizer.lr is {lr}, but the rate under OneCycleLR is that of '
+                f'{place}.eta_max, which is {peak}: set both to the same'
+            )
+        elif (cfg.get('auto_scale_lr') or {}).get('enable'):
+            yield (
+                f'auto_scale_lr has no effect, since the rate under OneCycleLR is that of {place}.'
+                'eta_max: set there what is right for the batch size'
+            )
     parts = {'paramwise_cfg': cfg.optim_wrapper.get('paramwise_cfg')}
     if isinstance(parts['paramwise_cfg'], dict):
         keys = parts['paramwise_cfg'].get('custom_keys')
@@ -495,7 +526,7 @@ def _single_rates(cfg: Config) -> Iterator[str]:
             parts[f'paramwise_cfg.custom_keys.{key}'] = part
     for place, part in parts.items():
         for name, value in part.items() if isinstance(part, dict) else ():
-            if name.endswith('lr_mult') and value != 1:
+            if name.endswith(('lr_mult', 'layer_decay_rate')) and value != 1:
                 yield (
                     f'optim_wrapper.{place}.{name} is {value!r}, but OneCycleLR sets one rate '
                     'for all parameters: take another param_scheduler, such as CosineAnnealingLR'

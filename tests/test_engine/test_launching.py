@@ -2,6 +2,8 @@
 
 import argparse
 import copy
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,11 @@ from mmengine.runner import Runner
 from torch._dynamo.utils import counters
 
 from aekt_mm.engine.checkpoints import RUN_STATE
+from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import (
     add_shared_arguments,
     build_runner,
+    check_effects,
     check_files,
     check_option,
     load_config,
@@ -138,6 +142,67 @@ def test_schedules_that_ended_with_the_run_end_with_it_still():
     ]
     override(cfg, {'train_cfg.max_epochs': 30, 'param_scheduler.1.end': 25})
     assert cfg.param_scheduler[1] == dict(type='CosineAnnealingLR', T_max=30, begin=2, end=25)
+
+
+def test_the_rate_and_the_peak_of_one_cycle_stay_one():
+    lr, peak = 'optim_wrapper.optimizer.lr', 'param_scheduler.eta_max'
+    optimizer = dict(type='AdamW', lr=0.01)
+    for options, expected in (
+        ({lr: 0.01}, (0.01, 0.01)),
+        ({peak: 0.01}, (0.01, 0.01)),
+        ({'optim_wrapper.optimizer': optimizer}, (0.01, 0.01)),
+        ({'optim_wrapper.optimizer.momentum': 0.8}, (0.05, 0.05)),
+        ({'param_scheduler': dict(type='StepLR', step_size=3), lr: 0.01}, (0.01, None)),
+    ):
+        cfg = Config.fromfile(AEKT)
+        override(cfg, options)
+        assert (cfg.optim_wrapper.optimizer.lr, cfg.param_scheduler.get('eta_max')) == expected
+    override(cfg := Config.fromfile(AEKT), {lr: 0.05, peak: 0.01})
+    with pytest.raises(ValueError) as refused:
+        check_config(cfg)
+    assert str(refused.value) == (
+        'optim_wrapper.optimizer.lr is 0.05, but the rate under OneCycleLR is that of '
+        'param_scheduler.eta_max, which is 0.01: set both to the same'
+    )
+
+
+@pytest.mark.parametrize(
+    ('option', 'flags', 'beside'),
+    [
+        ('randomness.seed=3', ['--seed', '4'], 'beside --seed: leave one of them out'),
+        ('randomness.deterministic=False', ['--deterministic'], 'beside --deterministic'),
+        ('val_dataloader.batch_size=8', ['--no-validate'], 'beside --no-validate'),
+        ('train_cfg.val_interval=2', ['--no-validate'], 'without validation, which is off'),
+        ('work_dir=here', ['--work-dir', 'there'], 'beside --work-dir'),
+        ('optim_wrapper.type=OptimWrapper', ['--amp'], 'beside --amp'),
+        ('auto_scale_lr.base_batch_size=8', [], 'without --auto-scale-lr'),
+        ('auto_scale_lr.enable=False', ['--auto-scale-lr'], 'beside --auto-scale-lr'),
+        ('val_dataloader.dataset.split=train', ['--hold-out', '0.1'], 'beside --hold-out'),
+        ('model.student.data_preprocessor=None', [], 'beside data_preprocessor'),
+        # what stays as it was asked for
+        ('randomness.seed=4', ['--seed', '4'], None),
+        ('train_dataloader.dataset.split=train', ['--hold-out', '0.1'], None),
+        ('model.teacher.type=OnlineTeacher', ['--cached-teacher', 'here'], None),
+        ('train_cfg.val_interval=2', [], None),
+    ],
+)
+def test_an_option_that_something_else_overrides_is_refused(option, flags, beside, monkeypatch):
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    train = runpy.run_path(str(ROOT / 'tools/train.py'), run_name='tool')
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(AEKT), *flags, '--cfg-options', option])
+
+    def ready():
+        args = train['parse_args']()
+        cfg = load_config(args)
+        train['configure'](cfg, args)
+        check_effects(cfg, args.cfg_options)
+
+    if beside is None:
+        ready()
+        return
+    with pytest.raises(ValueError) as refused:
+        ready()
+    assert f'--cfg-options {option.partition("=")[0]} has no effect {beside}' in str(refused.value)
 
 
 def test_a_missing_config():

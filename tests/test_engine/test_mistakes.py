@@ -108,7 +108,7 @@ def unfolded(text, folder):
 def test_options(option, folder, leaves, monkeypatch):
     loaded = read(folder / 'short.py')
     monkeypatch.setattr(launching, 'load_recipe', lambda _: copy.deepcopy(loaded))
-    said, printed = leaves('train', 'short.py', '--cfg-options', option)
+    said, printed = leaves('train', 'short.py', '--cfg-options', *option.split())
     assert MISTAKES['options'][option] in unfolded(said, folder)
     if 'usage:' not in said:
         assert len(said.splitlines()) <= 3
@@ -195,6 +195,13 @@ def test_a_rate_of_its_own_that_the_schedule_would_replace():
         cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=harmless)
         check_config(cfg)
     cfg.optim_wrapper.paramwise_cfg = slow
+    cfg.optim_wrapper.paramwise_cfg = dict(layer_decay_rate=0.7)
+    with pytest.raises(ValueError, match=r'layer_decay_rate is 0\.7'):
+        check_config(cfg)
+    cfg.optim_wrapper.paramwise_cfg = slow
+    cfg.auto_scale_lr.enable = True
+    with pytest.raises(ValueError, match='auto_scale_lr has no effect, since the rate under One'):
+        check_config(cfg)
     cfg.param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True)
     check_config(cfg)
 

@@ -1,0 +1,55 @@
+"""Reading settings as data: no code runs."""
+
+import ast
+from typing import Any
+
+
+def read_literal(text: str) -> Any:
+    """Return the value that a text says in Python, where ``dict(key=value)`` is one too.
+
+    Raises:
+        ValueError: If it is anything else.
+
+    Examples:
+        >>> read_literal("[dict(type='StepLR', step_size=2), {'a': (1, None)}]")
+        [{'type': 'StepLR', 'step_size': 2}, {'a': (1, None)}]
+    """
+    try:
+        return ast.literal_eval(_Dicts().visit(ast.parse(text.strip(), mode='eval')))
+    except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f'{text} is no value of Python') from error
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    r"""Return what a config in Python sets, of one that only sets values, as MMEngine keeps it.
+
+    Raises:
+        ValueError: If it does anything else.
+
+    Examples:
+        >>> read_settings("seed = 3\nmodel = dict(type='LogitDistiller')")
+        {'seed': 3, 'model': {'type': 'LogitDistiller'}}
+    """
+    settings = {}
+    try:
+        for line in ast.parse(text).body:
+            if not isinstance(line, ast.Assign) or not isinstance(line.targets[0], ast.Name):
+                raise TypeError('a line sets nothing')
+            value = _Dicts().visit(ast.Expression(line.value))
+            settings[line.targets[0].id] = ast.literal_eval(value)
+    except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f'no settings in Python: {error}') from error
+    return settings
+
+
+class _Dicts(ast.NodeTransformer):
+    """Writes ``dict(key=value)`` as ``{'key': value}``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args:
+            return node  # which no literal has
+        keys = [keyword.arg and ast.Constant(keyword.arg) for keyword in node.keywords]
+        if None in keys:
+            return node
+        return ast.Dict(keys, [keyword.value for keyword in node.keywords])
