@@ -16,7 +16,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from .config_check import explain
-from .literals import read_literal
+from .settings import read_literal
 
 #: What goes wrong by no fault of the program, once training has begun.
 EXPECTED = (OSError, ValueError, FloatingPointError, MemoryError)

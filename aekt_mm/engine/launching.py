@@ -32,6 +32,7 @@ from .checkpoints import (
 from .command_line import Options, add_traceback_argument
 from .prepared_sets import use_prepared
 from .recipes import load_recipe
+from .resuming import check_same_run
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -431,14 +432,20 @@ def _init_gloo(launcher: str) -> None:
 
 
 def resume_point(cfg: Config, resume: str | None) -> None:
-    """Set where a run continues: at a checkpoint, or with 'auto' at the newest whole one."""
-    if resume is None and cfg.get('resume') and cfg.get('load_from') is None:
-        resume = 'auto'  # as MMEngine does it
+    """Set where a run continues: at a checkpoint, or with 'auto' at the newest whole one.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is not there.
+        ValueError: If it is no run's, or has settings whose place others would take in vain, see
+            :func:`~aekt_mm.engine.resuming.check_same_run`.
+    """
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'  # as MMEngine does it
     if resume is None:
         return
     point = latest_whole_checkpoint(cfg.work_dir) if resume == 'auto' else resume
     if point is not None:
-        check_resumable(point)
+        check_same_run(cfg, check_resumable(point), point)
     else:
         print_log(f'{cfg.work_dir} has nothing to resume from: the run starts anew', 'current')
     cfg.resume = point is not None

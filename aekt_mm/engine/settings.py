@@ -1,4 +1,4 @@
-"""Reading settings as data: no code runs."""
+"""Settings as data: reading them without running code, and by dotted names."""
 
 import ast
 from typing import Any
@@ -42,8 +42,28 @@ def read_settings(text: str) -> dict[str, Any]:
     return settings
 
 
+def flatten(value: Any, prefix: str = '') -> dict[str, Any]:
+    """Return a config's settings by dotted name.
+
+    Examples:
+        >>> flatten(dict(model=dict(type='A', depth=8), hooks=[dict(type='B')], lr=0.1))
+        {'model.type': 'A', 'model.depth': 8, 'hooks.0.type': 'B', 'lr': 0.1}
+    """
+    plain = isinstance(value, list | tuple) and not any(isinstance(v, dict | list) for v in value)
+    if plain or not isinstance(value, dict | list | tuple) or not value:
+        return {prefix: list(value) if plain else value}
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    found = {}
+    for key, part in parts:
+        found |= flatten(part, f'{prefix}.{key}' if prefix else str(key))
+    return found
+
+
 class _Dicts(ast.NodeTransformer):
-    """Writes ``dict(key=value)`` as ``{'key': value}``."""
+    """Writes ``dict(key=value)`` as ``{'key': value}``, and numbers that no literal has."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
