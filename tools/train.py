@@ -97,13 +97,12 @@ def configure(cfg: Config, args: argparse.Namespace) -> None:
         for loader in ('train_dataloader', 'val_dataloader'):
             if cfg.get(loader) is not None:
                 cfg[loader].persistent_workers = False
-    randomness = cfg.setdefault('randomness', {})
     if args.seed is not None:
         with keeping(cfg, args.cfg_options, '--seed'):
-            randomness['seed'] = args.seed
+            cfg.randomness.seed = args.seed
     if args.deterministic:
         with keeping(cfg, args.cfg_options, '--deterministic'):
-            randomness['deterministic'] = True
+            cfg.randomness.deterministic = True
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # torch asks for it on a GPU
     if args.cached_teacher is not None:
         if 'teacher' not in cfg.model:

@@ -30,6 +30,7 @@ from .checkpoints import (
     write_whole_files,
 )
 from .command_line import Options, add_traceback_argument
+from .config_effects import beside_its_part
 from .prepared_sets import use_prepared
 from .recipes import load_recipe
 from .resuming import check_same_run
@@ -97,6 +98,10 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = load_recipe(args.config)
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(f'the config {args.config} has no model: is it a recipe?')
+    for unread in beside_its_part(cfg):
+        print_log(unread, 'current', level=30)
+    if isinstance(cfg.get('randomness'), dict | None):
+        cfg.randomness = {'seed': None, **(cfg.get('randomness') or {})}
     if args.cfg_options is not None:
         override(cfg, args.cfg_options)
     if getattr(args, 'prepared', None) is not None:  # a caller's own namespace may lack it

@@ -33,10 +33,14 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     forgotten.
 
     Raises:
-        ValueError: On a resume in the middle of an epoch that can't be continued: epochs had
-            another number of batches, it was not noted how many are done, or the sampler has no
-            order to go on in.
+        ValueError: If there is no batch, or on a resume in the middle of an epoch that can't be
+            continued: epochs had another number of batches, it was not noted how many are done, or
+            the sampler has no order to go on in.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        check_batches(self.dataloader)  # before schedules are laid over them
 
     def run(self) -> nn.Module:
         """Train, from where a checkpoint was saved if the run resumes."""
@@ -126,6 +130,19 @@ class ResumableIterLoop(IterBasedTrainLoop):
         """Take a step."""
         _seed_step(self.runner.seed, self._iter)
         super().run_iter(data_batch)
+
+
+def check_batches(loader: DataLoader) -> None:
+    """Check that a loader gives any batch.
+
+    Raises:
+        ValueError: If the data are fewer than a batch, and such a one is dropped.
+    """
+    if len(loader) == 0:
+        raise ValueError(
+            f'{len(loader.dataset)} training images give no batch of {loader.batch_size}: '
+            'lower train_dataloader.batch_size, or set its drop_last=False'
+        )
 
 
 @contextmanager

@@ -92,6 +92,7 @@ def _laid(schedule: dict, train_cfg: dict) -> dict:
     unit = 'max_epochs' if schedule.get('by_epoch', True) else 'max_iters'
     laid = {'end': train_cfg.get(unit), **schedule}
     laid.pop('_scope_', None)
-    if str(schedule.get('type')).startswith('MultiStep'):
-        del laid['end']  # it does nothing after its last milestone
+    milestones = schedule.get('milestones')
+    if isinstance(milestones, list) and laid['end'] and max(milestones, default=0) < laid['end']:
+        del laid['end']  # there is nothing to do after the last
     return laid

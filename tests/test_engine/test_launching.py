@@ -205,6 +205,12 @@ def test_an_option_that_something_else_overrides_is_refused(option, flags, besid
     assert f'--cfg-options {option.partition("=")[0]} has no effect {beside}' in str(refused.value)
 
 
+@pytest.mark.parametrize('randomness', ['None', 'dict(_delete_=True)'])
+def test_a_config_without_randomness(randomness, tmp_path):
+    (tmp_path / 'a.py').write_text(f'_base_ = {str(AEKT)!r}\nrandomness = {randomness}\n')
+    assert parse(tmp_path / 'a.py').randomness == dict(seed=None)
+
+
 def test_a_missing_config():
     with pytest.raises(FileNotFoundError, match=r'there is no config nowhere\.py'):
         parse('nowhere.py')

@@ -14,6 +14,7 @@ from aekt_mm.models.classifiers import num_classes
 from aekt_mm.models.weights import check_finite, load_own_weights, misfits
 from aekt_mm.registry import HOOKS
 
+from ..loops import check_batches
 from .loss_epoch_hook import LossEpochHook
 
 #: Over how many batches the teacher is watched.
@@ -71,11 +72,7 @@ class DistillCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look at loop and labels, and let a cached teacher look at the data."""
         loader, model = runner.train_dataloader, _unwrapped(runner.model)
-        if len(loader) == 0:
-            raise ValueError(
-                f'{len(loader.dataset)} training images give no batch of {loader.batch_size}: '
-                'lower train_dataloader.batch_size, or set its drop_last=False'
-            )
+        check_batches(loader)
         losses = getattr(model, 'losses', None)
         follows = [m for m in losses.modules() if hasattr(m, 'set_epoch')] if losses else []
         if follows and not any(isinstance(hook, LossEpochHook) for hook in runner.hooks):
