@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
@@ -387,7 +388,8 @@ def _relative(path: Path) -> Path:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, with checkpoints read safely and gloo where there is no GPU.
 
-    Training by epochs or iterations gets the loop that is exact after a resume.
+    Training by epochs or iterations gets the loop that is exact after a resume. Where gradients are
+    accumulated, the learning rate is scaled by the images of a step, not of a batch.
 
     MMEngine takes a GPU for granted in two places of a distributed start: it sets a CUDA device
     before the process group exists, and wraps the model for one. On a CPU both are done here.
@@ -414,7 +416,28 @@ def build_runner(cfg: Config) -> Runner:
         }
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.addFilter(about_the_run)
+    batches = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    if batches > 1:
+        _count_steps(runner, batches)
     return runner
+
+
+def _count_steps(runner: Runner, batches: int) -> None:
+    """Mind that a step is of several batches where MMEngine counts batches."""
+    scaling = runner.auto_scale_lr or {}
+    if scaling.get('enable') and 'base_batch_size' in scaling:
+        base = scaling['base_batch_size'] / batches
+        runner.auto_scale_lr = {**scaling, 'base_batch_size': base}
+        runner.logger.info(
+            f'A step is of {batches} batches (accumulative_counts), each the share {base:g} of the '
+            'base batch size that the learning rate is scaled from'
+        )
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook) and 'interval' not in hook.ema_cfg:
+            runner.logger.warning(
+                f'{type(hook).__name__} averages after every batch, {batches} times a step '
+                f'(accumulative_counts): with interval={batches} it would once'
+            )
 
 
 def _init_gloo(launcher: str) -> None:

@@ -5,13 +5,17 @@ import copy
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch._dynamo.utils import counters
 
+from aekt_mm.engine import launching
 from aekt_mm.engine.checkpoints import RUN_STATE
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import (
@@ -295,6 +299,27 @@ def test_a_runner_of_the_users_own(digits_recipe):
         assert type(build_runner(digits_recipe)) is OtherRunner
     finally:
         RUNNERS.module_dict.pop('OtherRunner')
+
+
+def test_accumulated_gradients_are_minded():
+    """MMEngine counts batches, where a step is of four."""
+    said = []
+    runner = SimpleNamespace(
+        auto_scale_lr=dict(enable=True, base_batch_size=64),
+        hooks=[EMAHook(), EMAHook(interval=4)],
+        logger=SimpleNamespace(info=lambda text: None, warning=said.append),
+        param_schedulers=None,
+        world_size=1,
+        _train_dataloader=dict(batch_size=32),
+    )
+    launching._count_steps(runner, 4)
+    optimizer = OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1))
+    Runner.scale_lr(runner, optimizer, runner.auto_scale_lr)
+    assert optimizer.get_lr() == {'lr': [pytest.approx(0.1 * 4 * 32 / 64)]}
+    assert said == [
+        'EMAHook averages after every batch, 4 times a step (accumulative_counts): with interval=4 '
+        'it would once'
+    ]
 
 
 @pytest.mark.parametrize(
