@@ -32,19 +32,14 @@ class Options(DictAction):
         values: list[str],
         option_string: str | None = None,
     ) -> None:
-        """Refuse what is no pair, or what a later one takes the place of, and parse the rest."""
-        keys: list[str] = []
-        for value in values:
-            key, equals, _ = value.partition('=')
-            if not equals or not all(key.split('.')):
-                parser.error(f'{option_string} {value}: must be KEY=VALUE')
-            for earlier in keys:
-                if f'{earlier}.'.startswith(f'{key}.'):
-                    parser.error(f'{option_string} {earlier} has no effect: {value} comes after it')
-            keys.append(key)
+        """Refuse what is no pair, or is set twice, and parse the rest."""
         options = dict(getattr(namespace, self.dest, None) or {})
         for value in values:
-            key, _, text = value.partition('=')
+            key, equals, text = value.partition('=')
+            if not equals or not all(key.split('.')):
+                parser.error(f'{option_string} {value}: must be KEY=VALUE')
+            if key in options:
+                parser.error(f'{option_string} {value}: it was {options[key]!r} before')
             try:
                 options[key] = _read(text)
             except (AssertionError, ValueError) as error:
@@ -53,9 +48,11 @@ class Options(DictAction):
 
 
 def _read(text: str) -> Any:
-    """Return the value that a text stands for, as MMEngine does, dicts too."""
+    """Return the value that a text stands for, as MMEngine does; a dict, or a text with spaces, too."""
     if '{' in text or 'dict(' in text:
         return read_literal(text)
+    if not set(text) & set(',()[]'):
+        return DictAction._parse_int_float_bool(text.strip('\'"'))
     return DictAction._parse_iterable(text)
 
 

@@ -447,6 +447,12 @@ def _schedule(cfg: Config) -> Iterator[str]:
     if length is None:
         yield f'train_cfg must say how long to train: max_{"epochs" if by_epoch else "iters"}'
         return
+    begin = cfg.train_cfg.get('val_begin', 1)
+    if begin > length and cfg.get('val_cfg') is not None:
+        yield (
+            f'train_cfg.val_begin is {begin}, but the run has only {length} {unit}: it would never '
+            'be validated'
+        )
     schedules = cfg.get('param_scheduler') or []
     single = isinstance(schedules, dict)
     for index, schedule in enumerate([schedules] if single else schedules):

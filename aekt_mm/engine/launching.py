@@ -179,13 +179,20 @@ def override(cfg: Config, options: dict) -> None:
         options: The new values.
 
     Raises:
-        ValueError: If the config has no such option, see :func:`check_option`.
+        ValueError: If the config has no such option, see :func:`check_option`, or a later one takes
+            its place.
     """
     before = (cfg.get('train_cfg') or {}).get('max_epochs')
     rate = _value(cfg, LEARNING_RATE)
     at_peak = all(cycle.get('eta_max') == rate for cycle in _cycles(cfg))
     options = _label_weight(cfg, options)
-    for option, value in options.items():
+    for number, (option, value) in enumerate(options.items()):
+        for earlier in list(options)[:number]:
+            if earlier.startswith(f'{option}.'):
+                raise ValueError(
+                    f'--cfg-options {earlier} has no effect: {option} comes after it, and takes '
+                    'its place'
+                )
         check_option(cfg, option)
         *parts, last = option.split('.')
         place = cfg._cfg_dict

@@ -41,6 +41,10 @@ def parse(config, *options):
     return load_config(parser.parse_args([str(config), *options]))
 
 
+#: What an option may be.
+A_DICT = dict(type='A', b=[1])
+
+
 @pytest.mark.parametrize(
     ('option', 'place', 'value'),
     [
@@ -51,6 +55,8 @@ def parse(config, *options):
             lambda cfg: cfg.model.losses.aekt.explicit.base,
             'log',
         ),
+        ('work_dir=my runs', lambda cfg: cfg.work_dir, 'my runs'),
+        ("model.connector=dict(type='A', b=[1])", lambda cfg: cfg.model.connector, A_DICT),
         ('test_pipeline.1.scale=(9,9)', lambda cfg: cfg.test_pipeline[1].scale, (9, 9)),
         (
             'train_dataloader.sampler.num_views=4',

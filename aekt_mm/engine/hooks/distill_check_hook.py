@@ -27,7 +27,8 @@ class DistillCheckHook(Hook):
 
     What is loaded is of this model: all of it where a run resumes, some of it where ``load_from``
     names weights to start from. Before the first step: there are batches, labels are of classes
-    that the model has, and the logits of a cached teacher belong to the data. After the first
+    that the model has, and the logits of a cached teacher belong to the data. The labels' loss and
+    its weight are said. After the first
     hundred steps a teacher that is right hardly more often than chance is warned of: it is
     untrained, normalised wrongly, or has its classes in another order. After every step: the
     student's and the teacher's logits are finite. The flags are read right after MMEngine has read
