@@ -48,7 +48,7 @@ class Options(DictAction):
 
 
 def _read(text: str) -> Any:
-    """Return the value that a text stands for, as MMEngine does; also a dict, or what has spaces."""
+    """Return the value that a text stands for, as MMEngine does, a dict or one with spaces too."""
     if '{' in text or 'dict(' in text:
         return read_literal(text)
     if not set(text) & set(',()[]'):
