@@ -9,6 +9,6 @@ from .silence import silence_stack  # noqa: E402
 
 silence_stack()
 
-from . import recipes  # noqa: E402, F401  lets configs inherit from aekt_mm::
+from . import recipes, safe_yaml  # noqa: E402, F401  for configs from aekt_mm::, and in YAML
 
 __all__ = ['__version__']

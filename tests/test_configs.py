@@ -25,6 +25,7 @@ import aekt_mm  # noqa: F401
 from aekt_mm.analysis.recipe_table import COLLECTIONS
 from aekt_mm.datasets import ArrayDataset, ViewDataset
 from aekt_mm.engine.publishing import publish_student
+from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import ViewKey
 
@@ -218,7 +219,7 @@ def test_constants_are_those_published(pair):
     }
     assert kd.model.losses.kd.temperature == temperature
     assert kd.model.losses.kd.alpha == (0.5 if imagenet else 0.9)
-    assert kd.model.student.head.loss.loss_weight == (0.5 if imagenet else 0.1)
+    assert kd.model.label_weight == (0.5 if imagenet else 0.1)
     # 20 of 240 epochs, and on ImageNet 1, which has its whole weight
     for cfg in (dkd, aekt):
         warmup = [hook.share for hook in cfg.custom_hooks if hook.type == 'DistillWarmupHook']
@@ -226,6 +227,26 @@ def test_constants_are_those_published(pair):
     light = 'mobilenet' in pair or 'shufflenet' in pair
     lr = 0.2 if imagenet else 0.01 if light else 0.05
     assert {cfg.optim_wrapper.optimizer.lr for cfg in (kd, dkd, aekt)} == {lr}
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'weight'),
+    [
+        ('kd_resnet20_resnet8_cifar100', 0.1),
+        ('kd-ls_resnet20_resnet8_cifar100', 0.1),
+        ('ctkd_resnet20_resnet8_cifar100', 0.1),
+        ('mlkd_resnet20_resnet8_cifar100', 0.1),
+        ('kd-ls_r34_r18_imagenet', 1.0),
+        ('ctkd_r34_r18_imagenet', 1.0),
+        ('mlkd_r34_r18_imagenet', 0.5),
+        ('dkd_resnet20_resnet8_cifar100', None),
+    ],
+)
+def test_a_method_says_the_labels_weight(recipe, weight):
+    """Whatever loss the student of the pair brings."""
+    cfg = load_recipe(recipe)
+    assert cfg.model.get('label_weight') == weight
+    assert 'loss_weight' not in cfg.model.student.head.get('loss', {})
 
 
 @pytest.mark.parametrize('network', ['mobilenet-v2', 'shufflenet-v1', 'shufflenet-v2', 'vgg8'])

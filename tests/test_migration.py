@@ -124,7 +124,7 @@ def test_a_row_of_losses_is_one_loss(project, kind, theirs, ours, rest, batch):
     loss = eval(ours, {**vars(losses), **SYMBOLS})
     parts = loss(student, teacher, target)
     found = sum(value for key, value in parts.items() if 'loss' in key)
-    label = re.search(r'`student\.head\.loss\.loss_weight=(\w+)`', rest)
+    label = re.search(r'`label_weight=(\w+)`', rest)
     if label:
         found += eval(label[1], dict(SYMBOLS)) * torch.nn.functional.cross_entropy(student, target)
     assert found.item() == pytest.approx(expected, rel=1e-9)
@@ -159,7 +159,7 @@ def test_torchdistills_sample_has_its_own_schedule(tmp_path):
     assert (schedule.type, schedule.milestones, schedule.gamma) == ('MultiStepLR', [5, 15], 0.1)
     assert (cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size) == (20, 32)
     assert cfg.auto_scale_lr.base_batch_size == 32  # -adjust_lr multiplies by the number of GPUs
-    assert cfg.model.student.head.loss.loss_weight == 0.5
+    assert cfg.model.label_weight == 0.5
     assert cfg.model.losses.kd.to_dict() == dict(type='KDLoss', temperature=1.0, alpha=0.5)
     recipe = Config.fromfile(find_recipe('aekt_mm::kd/kd_r34_r18_imagenet.py'))
     assert cfg.model.teacher == recipe.model.teacher

@@ -17,7 +17,9 @@ from aekt_mm.engine.interruption import StopHook, die_with_launcher, locked, res
 from aekt_mm.engine.launching import (
     add_shared_arguments,
     build_runner,
+    check_effects,
     check_files,
+    keeping,
     load_config,
     resume_point,
     use_cached_teacher,
@@ -67,6 +69,7 @@ def main() -> None:
         cfg = load_config(args)
         configure(cfg, args)
         check_config(cfg)
+        check_effects(cfg, args.cfg_options)
         check_files(cfg, 'train_dataloader', 'val_dataloader')
         with (
             quiet_start(cfg.work_dir, args.traceback) as start,
@@ -83,24 +86,28 @@ def main() -> None:
 def configure(cfg: Config, args: argparse.Namespace) -> None:
     """Apply the arguments of training alone."""
     if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        with keeping(cfg, args.cfg_options, '--no-validate'):
+            cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
-        use_mixed_precision(cfg)
+        with keeping(cfg, args.cfg_options, '--amp'):
+            use_mixed_precision(cfg)
     if args.capture:
         cfg.train_cfg.capture = True
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise ValueError('--auto-scale-lr: the config says no auto_scale_lr.base_batch_size')
-        cfg.auto_scale_lr.enable = True
+        with keeping(cfg, args.cfg_options, '--auto-scale-lr'):
+            cfg.auto_scale_lr.enable = True
     if args.no_persistent_workers:
         for loader in ('train_dataloader', 'val_dataloader'):
             if cfg.get(loader) is not None:
                 cfg[loader].persistent_workers = False
-    randomness = cfg.setdefault('randomness', {})
     if args.seed is not None:
-        randomness['seed'] = args.seed
+        with keeping(cfg, args.cfg_options, '--seed'):
+            cfg.randomness.seed = args.seed
     if args.deterministic:
-        randomness['deterministic'] = True
+        with keeping(cfg, args.cfg_options, '--deterministic'):
+            cfg.randomness.deterministic = True
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # torch asks for it on a GPU
     if args.cached_teacher is not None:
         if 'teacher' not in cfg.model:

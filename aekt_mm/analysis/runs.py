@@ -15,6 +15,7 @@ from mmengine.config import Config
 from aekt_mm.engine.checkpoints import noted_checkpoint
 from aekt_mm.engine.launching import override
 from aekt_mm.engine.recipes import load_recipe
+from aekt_mm.engine.settings import flatten
 from aekt_mm.models.checkpoints import absent, load_restricted
 
 #: Settings that make no other arm of a run.
@@ -131,23 +132,6 @@ def _distinct(names: list[str], places: list[tuple[str, ...]]) -> list[str]:
         depth += 1
         names = ['/'.join(place[-depth:]) for place in places]
     return names
-
-
-def flatten(value: Any, prefix: str = '') -> dict[str, Any]:
-    """Return a config's settings by dotted name.
-
-    Examples:
-        >>> flatten(dict(model=dict(type='A', depth=8), hooks=[dict(type='B')], lr=0.1))
-        {'model.type': 'A', 'model.depth': 8, 'hooks.0.type': 'B', 'lr': 0.1}
-    """
-    plain = isinstance(value, list | tuple) and not any(isinstance(v, dict | list) for v in value)
-    if plain or not isinstance(value, dict | list | tuple) or not value:
-        return {prefix: list(value) if plain else value}
-    parts = value.items() if isinstance(value, dict) else enumerate(value)
-    found = {}
-    for key, part in parts:
-        found |= flatten(part, f'{prefix}.{key}' if prefix else str(key))
-    return found
 
 
 def group_by_seed(runs: Sequence[Run]) -> dict[str, list[Run]]:

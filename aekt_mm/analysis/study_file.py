@@ -169,6 +169,12 @@ def _check_whole(path: Path, content: _StudyFile, arms: dict[str, Any]) -> None:
     """Refuse what no field has wrong by itself."""
     if len(set(content.seeds)) < len(content.seeds):
         raise ValueError(f'{path}: seeds must differ, but are {content.seeds}')
+    for arm in arms:
+        parts = Path(arm).parts
+        if not parts or Path(arm).is_absolute() or '..' in parts or '\0' in arm:
+            raise ValueError(
+                f'{path}: an arm must be the name of a folder in the work directory, but is {arm!r}'
+            )
     if content.baseline not in arms:
         raise ValueError(
             f'{path}: baseline must be one of the arms, {", ".join(arms)}, but is '

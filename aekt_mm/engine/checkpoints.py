@@ -22,7 +22,10 @@ def use_restricted_loading() -> None:
     """
 
     def load_from_restricted(filename: str, map_location: Any = None, **kwargs) -> dict:
-        return load_restricted(filename, map_location)
+        content = load_restricted(filename, map_location)
+        if isinstance(content.get('meta'), dict):
+            content['meta'].pop('config', None)  # which a runner that resumes would run as code
+        return content
 
     for prefix in ('', 'http://', 'https://'):
         CheckpointLoader.register_scheme(prefix, load_from_restricted, force=True)
@@ -109,16 +112,18 @@ def noted_checkpoint(work_dir: str | Path) -> Path | None:
     return Path(work_dir) / Path(noted.strip()).name
 
 
-def check_resumable(path: str | Path) -> None:
-    """Check that a run can continue at a checkpoint.
+def check_resumable(path: str | Path) -> dict:
+    """Check that a run can continue at a checkpoint, and return what that says of the run.
 
     Raises:
         FileNotFoundError: If it is not there.
         ValueError: If it can't be read, or is not the checkpoint of a run.
     """
-    missing = RUN_STATE - load_restricted(path).keys()
+    checkpoint = load_restricted(path)
+    missing = RUN_STATE - checkpoint.keys()
     if missing:
         raise ValueError(
             f'{path} is not the checkpoint of a run: it has no {", ".join(sorted(missing))}. To '
             f'start from its weights: --cfg-options load_from={path}'
         )
+    return checkpoint['meta'] or {}

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import DictAction
 from mmengine.hooks import Hook
@@ -17,6 +18,7 @@ from mmengine.runner import Runner
 from aekt_mm.files import naming
 
 from .config_check import explain
+from .settings import read_literal
 
 #: What goes wrong by no fault of the program, once training has begun.
 EXPECTED = (OSError, ValueError, FloatingPointError, MemoryError)
@@ -32,12 +34,28 @@ class Options(DictAction):
         values: list[str],
         option_string: str | None = None,
     ) -> None:
-        """Refuse what is no pair, and parse the rest."""
+        """Refuse what is no pair, or is set twice, and parse the rest."""
+        options = dict(getattr(namespace, self.dest, None) or {})
         for value in values:
-            key, equals, _ = value.partition('=')
+            key, equals, text = value.partition('=')
             if not equals or not all(key.split('.')):
                 parser.error(f'{option_string} {value}: must be KEY=VALUE')
-        super().__call__(parser, namespace, values, option_string)
+            if key in options:
+                parser.error(f'{option_string} {value}: it was {options[key]!r} before')
+            try:
+                options[key] = _read(text)
+            except (AssertionError, ValueError) as error:
+                parser.error(f'{option_string} {value}: {error}')
+        setattr(namespace, self.dest, options)
+
+
+def _read(text: str) -> Any:
+    """Return the value that a text stands for, as MMEngine does, a dict or one with spaces too."""
+    if '{' in text or 'dict(' in text:
+        return read_literal(text)
+    if not set(text) & set(',()[]'):
+        return DictAction._parse_int_float_bool(text.strip('\'"'))
+    return DictAction._parse_iterable(text)
 
 
 def add_traceback_argument(parser: argparse.ArgumentParser) -> None:

@@ -18,15 +18,17 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.optim import AmpOptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import FUNCTIONS, OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope, Registry
 from mmengine.runner import Runner
-from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from aekt_mm import registry as ours
 from aekt_mm.datasets import ArrayDataset, CropDataset
 from aekt_mm.registry import SCOPE, build
+
+from .config_effects import without_effect
+from .config_shape import matches, misshapen
 
 #: How many mistakes a message names.
 NAMED = 3
@@ -153,6 +155,7 @@ RANGES: dict[str, Range] = {
             for k in (value if isinstance(value, list | tuple) else [value])
         ),
     ),
+    'model.label_weight': number('of at least 0', lambda value: value >= 0),
     'resume': FLAG,
     'load_from': Range('a path or None', lambda value: isinstance(value, str | None)),
     'work_dir': Range(
@@ -215,6 +218,10 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
             yield f'{key} must be a dict, but is {cfg[key]!r}'
             return
     read = cfg if purpose == 'train' else [key for key in cfg if not _of_training(key)]
+    shapes = list(misshapen({key: cfg[key] for key in read}))
+    if shapes:
+        yield from shapes
+        return
     wrong = list(_out_of_range({key: cfg[key] for key in read}, ''))
     yield from wrong
     for place, taker in OPTIONS_OF.items():
@@ -236,11 +243,10 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
         if 0 < len(absent) < len(TOGETHER):
             yield f'{" and ".join(absent)} must be set where the rest of {split}_* is'
     yield from _schedule(cfg)
-    yield from _single_rates(cfg)
+    yield from _stepping(cfg)
     yield from _collating(cfg)
     yield from _precision(cfg)
-    yield from _best(cfg)
-    yield from _top_level(cfg)
+    yield from without_effect(cfg)
 
 
 def _of_training(key: str) -> bool:
@@ -251,7 +257,7 @@ def _out_of_range(part: dict, place: str) -> Iterator[str]:
     for key, value in part.items():
         here = f'{place}.{key}' if place else key
         for pattern, allowed in RANGES.items():
-            if _matches(here, pattern) and not allowed.holds(value):
+            if matches(here, pattern) and not allowed.holds(value):
                 yield f'{here} must be {allowed.words}, but is {value!r}'
         if isinstance(value, dict) and here.count('.') < 2:
             yield from _out_of_range(value, here)
@@ -268,6 +274,8 @@ def _parts(part: Any, place: str, registry: Registry) -> Iterator[str]:
         yield f"{place} must be a dict, as in dict(type='...'), but is {part!r}"
     if not isinstance(part, dict):
         return
+    if key == 'clip_grad':
+        return  # whose type is one of two functions
     kind = part.get('type', DEFAULT_TYPES.get(key))
     if place == 'train_cfg' and kind is None:
         kind = 'EpochBasedTrainLoop' if part.get('by_epoch') else 'IterBasedTrainLoop'
@@ -296,7 +304,7 @@ def _component(part: dict, kind: Any, place: str, registry: Registry) -> Iterato
     options = {name: value for name, value in part.items() if name not in TAKEN}
     wrong = list(_options(cls, options, place)) if inspect.isclass(cls) else []
     yield from wrong
-    tried = next((needs for pattern, needs in TRIED.items() if _matches(place, pattern)), None)
+    tried = next((needs for pattern, needs in TRIED.items() if matches(place, pattern)), None)
     if tried is not None and not wrong:
         named = {name: part[name] for name in ('type', '_scope_') if name in part}
         try:
@@ -305,12 +313,6 @@ def _component(part: dict, kind: Any, place: str, registry: Registry) -> Iterato
             yield f'{place}: {explain(error)}'
         except Exception:  # needs more of a run than is there yet
             return
-
-
-def _matches(place: str, pattern: str) -> bool:
-    return fnmatchcase(place, pattern) and (
-        pattern.startswith('*.') or place.count('.') == pattern.count('.')
-    )
 
 
 def _find(kind: Any, registry: Registry) -> Any:
@@ -445,6 +447,12 @@ def _schedule(cfg: Config) -> Iterator[str]:
     if length is None:
         yield f'train_cfg must say how long to train: max_{"epochs" if by_epoch else "iters"}'
         return
+    begin = cfg.train_cfg.get('val_begin', 1)
+    if begin > length and cfg.get('val_cfg') is not None:
+        yield (
+            f'train_cfg.val_begin is {begin}, but the run has only {length} {unit}: it would never '
+            'be validated'
+        )
     schedules = cfg.get('param_scheduler') or []
     single = isinstance(schedules, dict)
     for index, schedule in enumerate([schedules] if single else schedules):
@@ -465,8 +473,18 @@ def _schedule(cfg: Config) -> Iterator[str]:
             )
         elif begin >= end:
             yield f'{place} must end after it begins, but has begin={begin} and end={end}'
+        elif beyond := [m for m in _milestones(schedule) if m > length]:
+            yield (
+                f'{place}.milestones has {", ".join(map(str, beyond))}, but the run has only '
+                f'{length} {unit} (train_cfg): that is never reached'
+            )
         elif fixed := _schedule_error(schedule, length):
             yield f'{place}: {fixed}'
+
+
+def _milestones(schedule: dict) -> list[int]:
+    milestones = schedule.get('milestones')
+    return [m for m in milestones if isinstance(m, int)] if isinstance(milestones, list) else []
 
 
 def _schedule_error(schedule: dict, length: int) -> str | None:
@@ -481,24 +499,22 @@ def _schedule_error(schedule: dict, length: int) -> str | None:
     return None
 
 
-def _single_rates(cfg: Config) -> Iterator[str]:
-    """Check that no schedule of one rate for all replaces the rates of single parameters."""
-    schedules = cfg.get('param_scheduler') or []
-    schedules = [schedules] if isinstance(schedules, dict) else schedules
-    if not any(isinstance(s, dict) and s.get('type') == 'OneCycleLR' for s in schedules):
+def _stepping(cfg: Config) -> Iterator[str]:
+    """Check that the optimizer takes steps; what it can't do often comes up in the first."""
+    options = cfg.optim_wrapper.get('optimizer')
+    if not isinstance(options, dict) or 'constructor' in cfg.optim_wrapper:
         return
-    parts = {'paramwise_cfg': cfg.optim_wrapper.get('paramwise_cfg')}
-    if isinstance(parts['paramwise_cfg'], dict):
-        keys = parts['paramwise_cfg'].get('custom_keys')
-        for key, part in keys.items() if isinstance(keys, dict) else ():
-            parts[f'paramwise_cfg.custom_keys.{key}'] = part
-    for place, part in parts.items():
-        for name, value in part.items() if isinstance(part, dict) else ():
-            if name.endswith('lr_mult') and value != 1:
-                yield (
-                    f'optim_wrapper.{place}.{name} is {value!r}, but OneCycleLR sets one rate '
-                    'for all parameters: take another param_scheduler, such as CosineAnnealingLR'
-                )
+    if torch.cuda.is_available():  # where more is possible than is tried here
+        options = {name: value for name, value in options.items() if name != 'capturable'}
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    try:
+        optimizer = build(ours.OPTIMIZERS, dict(options, params=[parameter]))
+        wrapper = OptimWrapper(optimizer, clip_grad=cfg.optim_wrapper.get('clip_grad'))
+        for _ in range(2):
+            parameter.grad = torch.ones_like(parameter)
+            wrapper.step()
+    except Exception as error:
+        yield f'optim_wrapper: a step is not possible: {explain(error)}'
 
 
 def _collating(cfg: Config) -> Iterator[str]:
@@ -526,47 +542,10 @@ def _precision(cfg: Config) -> Iterator[str]:
         )
 
 
-def _best(cfg: Config) -> Iterator[str]:
-    hooks = [(f'default_hooks.{n}', hook) for n, hook in (cfg.get('default_hooks') or {}).items()]
-    hooks += [(f'custom_hooks.{n}', hook) for n, hook in enumerate(cfg.get('custom_hooks') or [])]
-    for place, hook in hooks:
-        best = hook.get('save_best') if isinstance(hook, dict) else None
-        measured = _measured(cfg.get('val_evaluator')) if best else []
-        for name in [best] if isinstance(best, str) else best or []:
-            if measured and name != 'auto' and name not in measured:
-                yield (
-                    f'{place}.save_best must be auto or what val_evaluator measures, '
-                    f'{", ".join(measured)}, but is {name!r}'
-                )
-
-
-def _measured(evaluator: dict | list | None) -> list[str]:
-    """Return what an evaluator measures, by trying it; nothing where it wants other samples."""
-    sample = DataSample().set_pred_score(torch.linspace(0, 1, 1000)).set_gt_label(0)
-    names: list[str] = []
-    for part in [evaluator] if isinstance(evaluator, dict) else evaluator or []:
-        try:
-            metric = build(ours.METRICS, dict(part))
-            metric.process({}, [sample.to_dict()])
-            names += metric.evaluate(1)
-        except Exception:  # metrics raise whatever they stumble over
-            return []
-    return names
-
-
 def _only_cpu() -> bool:
     from mmengine.device import get_device
 
     return get_device() == 'cpu'
-
-
-def _top_level(cfg: Config) -> Iterator[str]:
-    from .launching import RUNNER_OPTIONS
-
-    for key in cfg:
-        close = difflib.get_close_matches(key, RUNNER_OPTIONS, n=1, cutoff=0.9)
-        if close and key not in RUNNER_OPTIONS and key not in REGISTRIES:
-            yield f'the config sets {key!r}, which nothing reads: did you mean {close[0]}?'
 
 
 def explain(error: BaseException) -> str:

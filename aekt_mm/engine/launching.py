@@ -1,17 +1,20 @@
 """From a command line to a runner: what tools/train.py and tools/test.py share."""
 
 import argparse
+import contextlib
 import copy
 import difflib
 import inspect
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
@@ -30,9 +33,11 @@ from .checkpoints import (
     write_whole_files,
 )
 from .command_line import Options, add_traceback_argument
+from .config_effects import beside_its_part
 from .hooks import ChanceHook, ResumeHook
 from .prepared_sets import use_prepared
 from .recipes import load_recipe
+from .resuming import check_same_run
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -47,6 +52,8 @@ RUNNER_OPTIONS = (
     'runner_type',
     'sync_bn',
 )
+
+LEARNING_RATE = 'optim_wrapper.optimizer.lr'
 
 #: Where the data come from that recipes look for in a folder of this name.
 DATA_SOURCES = {
@@ -89,20 +96,30 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         FileNotFoundError: If there is no such config or recipe.
         ValueError: If the recipe's method says nothing for its pair, or an option of
-            ``--cfg-options`` is not in the config.
+            ``--cfg-options`` is not in the config, or has no effect beside another argument.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = load_recipe(args.config)
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(f'the config {args.config} has no model: is it a recipe?')
+    for unread in beside_its_part(cfg):
+        print_log(unread, 'current', level=30)
+    if isinstance(cfg.get('randomness'), dict | None):
+        cfg.randomness = {'seed': None, **(cfg.get('randomness') or {})}
     if args.cfg_options is not None:
         override(cfg, args.cfg_options)
     if getattr(args, 'prepared', None) is not None:  # a caller's own namespace may lack it
-        use_prepared(cfg, args.prepared)
+        with keeping(cfg, args.cfg_options, '--prepared'):
+            use_prepared(cfg, args.prepared)
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
+    with keeping(cfg, args.cfg_options, '--work-dir'):
+        default = f'./work_dirs/{Path(args.config).stem}'
+        cfg.work_dir = args.work_dir or cfg.get('work_dir') or default
     if args.hold_out is not None:
-        hold_out(cfg, args.hold_out)
+        # what is trained on is still read, one level further down
+        evaluated = [name for name in args.cfg_options or () if not name.startswith('train_')]
+        with keeping(cfg, evaluated, '--hold-out'):
+            hold_out(cfg, args.hold_out)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if isinstance(cfg.get(loader), dict):
             # the defaults of mmpretrain's tools, where they are possible
@@ -156,17 +173,29 @@ def override(cfg: Config, options: dict) -> None:
     One after the other, so that one may name a part of what another has put there. A mapping takes
     the place of what is there, so that nothing of that outlives it. What is None is filled by
     naming its parts: ``model.connector.type`` where a recipe has no connector. With the number of
-    epochs go the schedules that ended with it, but where their own end is given.
+    epochs go the schedules that ended with it, but where their own end is given; with the learning
+    rate goes the peak of OneCycleLR that was equal to it, and the other way round. Where the method
+    says the label's weight, a weight of the head's loss takes its place.
 
     Args:
         cfg: Changed in place.
         options: The new values.
 
     Raises:
-        ValueError: If the config has no such option, see :func:`check_option`.
+        ValueError: If the config has no such option, see :func:`check_option`, or a later one takes
+            its place.
     """
     before = (cfg.get('train_cfg') or {}).get('max_epochs')
-    for option, value in options.items():
+    rate = _value(cfg, LEARNING_RATE)
+    at_peak = all(cycle.get('eta_max') == rate for cycle in _cycles(cfg))
+    options = _label_weight(cfg, options)
+    for number, (option, value) in enumerate(options.items()):
+        for earlier in list(options)[:number]:
+            if earlier.startswith(f'{option}.'):
+                raise ValueError(
+                    f'--cfg-options {earlier} has no effect: {option} comes after it, and takes '
+                    'its place'
+                )
         check_option(cfg, option)
         *parts, last = option.split('.')
         place = cfg._cfg_dict
@@ -179,6 +208,44 @@ def override(cfg: Config, options: dict) -> None:
         cfg.merge_from_dict({option: value})
     if before is not None and type(options.get('train_cfg.max_epochs')) is int:
         _end_schedules(cfg, before, options)
+    if at_peak:
+        _follow_rate(cfg, rate, options)
+
+
+def _follow_rate(cfg: Config, before: Any, options: dict) -> None:
+    """Let the optimizer's rate and the peak of OneCycleLR, both ``before``, stay the same one."""
+    named = {option.split('.')[-1] for option in options}
+    for cycle in _cycles(cfg):
+        rate, peak = _value(cfg, LEARNING_RATE), cycle.get('eta_max')
+        if peak == before and 'eta_max' not in named and isinstance(rate, int | float):
+            cycle['eta_max'] = rate
+        elif rate == before is not None and 'lr' not in named and isinstance(peak, int | float):
+            cfg.optim_wrapper.optimizer.lr = peak
+
+
+def _cycles(cfg: Config) -> list[dict]:
+    schedules = cfg.get('param_scheduler') or []
+    schedules = [schedules] if isinstance(schedules, dict) else schedules
+    return [s for s in schedules if isinstance(s, dict) and s.get('type') == 'OneCycleLR']
+
+
+def _label_weight(cfg: Config, options: dict) -> dict:
+    """Translate a weight of the head's loss, which was the label's, to what it is called now."""
+    name, head = 'model.label_weight', 'model.student.head.loss'
+    if 'label_weight' not in (cfg.get('model') or {}) or name in options:
+        return options
+    translated = {}
+    for option, value in options.items():
+        weight = None
+        if option == f'{head}.loss_weight':
+            option, weight = name, value
+        elif option == head and isinstance(value, dict) and 'loss_weight' in value:
+            weight = translated[name] = value['loss_weight']
+            value = {key: part for key, part in value.items() if key != 'loss_weight'}
+        translated[option] = value
+        if weight is not None:
+            print_log(f'{head}.loss_weight is what {name} is here, now {weight}', 'current')
+    return translated
 
 
 def _end_schedules(cfg: Config, before: int, options: dict) -> None:
@@ -189,6 +256,66 @@ def _end_schedules(cfg: Config, before: int, options: dict) -> None:
             given = any(name.split('.')[-1] == end for name in options)
             if schedule.get(end) == before and not given:
                 schedule[end] = cfg.train_cfg.max_epochs
+
+
+@contextlib.contextmanager
+def keeping(cfg: Config, options: dict | None, flag: str) -> Iterator[None]:
+    """Refuse options that what is done in this context takes the place of.
+
+    Args:
+        cfg: In which they are set.
+        options: As of :func:`override`, or None.
+        flag: What does it, as on the command line.
+
+    Raises:
+        ValueError: On leaving, if an option no longer holds.
+    """
+    before = {option: copy.deepcopy(_value(cfg, option)) for option in options or ()}
+    yield
+    for option, value in before.items():
+        if [_value(cfg, option)] != [value]:  # in lists, where NaN is itself
+            raise ValueError(
+                f'--cfg-options {option} has no effect beside {flag}: leave one of them out'
+            )
+
+
+def _value(cfg: Config, option: str) -> Any:
+    """Return what a config has by a dotted name, None where it has nothing."""
+    place = cfg._cfg_dict
+    for part in option.split('.'):
+        if isinstance(place, dict):
+            place = place.get(part)
+        elif isinstance(place, list | tuple) and part.isdigit() and int(part) < len(place):
+            place = place[int(part)]
+        else:
+            return None
+    return place
+
+
+def check_effects(cfg: Config, options: dict | None) -> None:
+    """Refuse options of training that nothing reads, since something else rules in their place.
+
+    Args:
+        cfg: As it will be run.
+        options: As of :func:`override`, or None.
+
+    Raises:
+        ValueError: Naming the option and what rules.
+    """
+    idle = {}
+    if cfg.get('val_cfg') is None:
+        idle['train_cfg.val_'] = 'without validation, which is off'
+    if not (cfg.get('auto_scale_lr') or {}).get('enable'):
+        idle['auto_scale_lr.'] = 'without --auto-scale-lr'
+    # of three places for it the first that says something is read
+    places = ['model.data_preprocessor', 'data_preprocessor', 'model.student.data_preprocessor']
+    read = next((place for place in places if _value(cfg, place) is not None), places[-1])
+    for place in places[places.index(read) + 1 :]:
+        idle[f'{place}.'] = f'beside {read}'
+    for option in options or ():
+        for start, reason in idle.items():
+            if f'{option}.'.startswith(start):
+                raise ValueError(f'--cfg-options {option} has no effect {reason}')
 
 
 def check_option(cfg: Config, option: str) -> None:
@@ -276,7 +403,8 @@ def build_runner(cfg: Config) -> Runner:
     """Build the runner of a config, with checkpoints read safely and gloo where there is no GPU.
 
     Training by epochs or iterations gets the loop, and a hook, that is exact after a resume, and a
-    hook that tells where nothing is learned.
+    hook that tells where nothing is learned. Where gradients are accumulated, the learning rate is
+    scaled by the images of a step, not of a batch.
 
     MMEngine takes a GPU for granted in two places of a distributed start: it sets a CUDA device
     before the process group exists, and wraps the model for one. On a CPU both are done here.
@@ -311,7 +439,28 @@ def build_runner(cfg: Config) -> Runner:
     runner.logger.addFilter(about_the_run)
     runner.register_hook(ResumeHook())
     runner.register_hook(ChanceHook())
+    batches = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    if batches > 1:
+        _count_steps(runner, batches)
     return runner
+
+
+def _count_steps(runner: Runner, batches: int) -> None:
+    """Mind that a step is of several batches where MMEngine counts batches."""
+    scaling = runner.auto_scale_lr or {}
+    if scaling.get('enable') and 'base_batch_size' in scaling:
+        base = scaling['base_batch_size'] / batches
+        runner.auto_scale_lr = {**scaling, 'base_batch_size': base}
+        runner.logger.info(
+            f'A step is of {batches} batches (accumulative_counts), each the share {base:g} of the '
+            'base batch size that the learning rate is scaled from'
+        )
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook) and 'interval' not in hook.ema_cfg:
+            runner.logger.warning(
+                f'{type(hook).__name__} averages after every batch, {batches} times a step '
+                f'(accumulative_counts): with interval={batches} it would once'
+            )
 
 
 def _init_gloo(launcher: str) -> None:
@@ -334,14 +483,20 @@ def _init_gloo(launcher: str) -> None:
 
 
 def resume_point(cfg: Config, resume: str | None) -> None:
-    """Set where a run continues: at a checkpoint, or with 'auto' at the newest whole one."""
-    if resume is None and cfg.get('resume') and cfg.get('load_from') is None:
-        resume = 'auto'  # as MMEngine does it
+    """Set where a run continues: at a checkpoint, or with 'auto' at the newest whole one.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is not there.
+        ValueError: If it is no run's, or has settings whose place others would take in vain, see
+            :func:`~aekt_mm.engine.resuming.check_same_run`.
+    """
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'  # as MMEngine does it
     if resume is None:
         return
     point = latest_whole_checkpoint(cfg.work_dir) if resume == 'auto' else resume
     if point is not None:
-        check_resumable(point)
+        check_same_run(cfg, check_resumable(point), point)
     else:
         print_log(f'{cfg.work_dir} has nothing to resume from: the run starts anew', 'current')
     cfg.resume = point is not None

@@ -48,13 +48,14 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         **kwargs: As MMEngine's.
 
     Raises:
-        ValueError: If a step is to be captured and can't be. On a resume in the middle of an epoch
-            that can't be continued: epochs had another number of batches, it was not noted how many
-            are done, or the sampler has no order to go on in.
+        ValueError: If there is no batch, or a step is to be captured and can't be. On a resume in
+            the middle of an epoch that can't be continued: epochs had another number of batches, it
+            was not noted how many are done, or the sampler has no order to go on in.
     """
 
     def __init__(self, *args, capture: bool = False, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        check_batches(self.dataloader)  # before schedules are laid over them
         self.capture = capture
 
     def run(self) -> nn.Module:
@@ -233,6 +234,19 @@ def _predicts_plainly(model: nn.Module) -> bool:
         and type(head).predict is ClsHead.predict
         and type(head)._get_predictions is ClsHead._get_predictions
     )
+
+
+def check_batches(loader: DataLoader) -> None:
+    """Check that a loader gives any batch.
+
+    Raises:
+        ValueError: If the data are fewer than a batch, and such a one is dropped.
+    """
+    if len(loader) == 0:
+        raise ValueError(
+            f'{len(loader.dataset)} training images give no batch of {loader.batch_size}: '
+            'lower train_dataloader.batch_size, or set its drop_last=False'
+        )
 
 
 @contextmanager

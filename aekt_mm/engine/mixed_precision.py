@@ -49,10 +49,19 @@ def use_mixed_precision(cfg: Config) -> None:
 
     Args:
         cfg: Of the run, changed in place.
+
+    Raises:
+        ValueError: If the run has an optimizer wrapper whose place this would take.
     """
     wrapper = cfg.setdefault('optim_wrapper', {})
+    before = wrapper.get('type', 'OptimWrapper')
     if get_device() == 'cpu' or torch.cuda.is_bf16_supported(including_emulation=False):
         wrapper.type = 'aekt_mm.BFloat16OptimWrapper'
     else:
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
+    plain = ('OptimWrapper', wrapper.type.rpartition('.')[2])
+    if not isinstance(before, str) or before.rpartition('.')[2] not in plain:
+        raise ValueError(
+            f'--amp would replace optim_wrapper.type, which is {before!r}: leave --amp out'
+        )

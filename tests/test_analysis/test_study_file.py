@@ -61,6 +61,13 @@ def test_a_search_draws_the_same_settings_every_time(tmp_path, study_file):
         ('a study', "a study must have settings, but is 'a study'"),
         (dict(baseline='kd'), "baseline must be one of the arms, dkd, but is 'kd'"),
         (dict(baseline=None), 'baseline is missing'),
+        *(
+            (
+                {'arms': {name: dict(recipe=DKD)}},
+                f'an arm must be the name of a folder in the work directory, but is {name!r}',
+            )
+            for name in ('a/../../b', '..', '/tmp/b', '', '.')
+        ),
         (dict(seeds=3), 'seeds: must be a valid list, but is 3'),
         (dict(seeds=[0, True]), 'seeds.1: must be a valid integer, but is True'),
         (dict(seeds=[1, 1]), 'seeds must differ, but are [1, 1]'),

@@ -122,6 +122,14 @@ def restricted(monkeypatch):
     use_restricted_loading()
 
 
+def test_a_config_in_a_checkpoint_is_not_run(tmp_path):
+    """MMEngine's runner would, when it resumes."""
+    use_restricted_loading()
+    save(tmp_path / 'planted.pth', 1, meta={'config': 'import os', 'epoch': 3})
+    found = CheckpointLoader.load_checkpoint(str(tmp_path / 'planted.pth'))
+    assert found['meta'] == {'epoch': 3}
+
+
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """Serve a folder, as the hosts of pretrained weights do."""

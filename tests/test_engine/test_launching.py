@@ -1,18 +1,27 @@
 """From a command line to a config that is known to be right."""
 
 import argparse
+import copy
+import runpy
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch._dynamo.utils import counters
 
+from aekt_mm.engine import launching
 from aekt_mm.engine.checkpoints import RUN_STATE
+from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import (
     add_shared_arguments,
     build_runner,
+    check_effects,
     check_files,
     check_option,
     load_config,
@@ -32,6 +41,10 @@ def parse(config, *options):
     return load_config(parser.parse_args([str(config), *options]))
 
 
+#: What an option may be.
+A_DICT = dict(type='A', b=[1])
+
+
 @pytest.mark.parametrize(
     ('option', 'place', 'value'),
     [
@@ -42,6 +55,8 @@ def parse(config, *options):
             lambda cfg: cfg.model.losses.aekt.explicit.base,
             'log',
         ),
+        ('work_dir=my runs', lambda cfg: cfg.work_dir, 'my runs'),
+        ("model.connector=dict(type='A', b=[1])", lambda cfg: cfg.model.connector, A_DICT),
         ('test_pipeline.1.scale=(9,9)', lambda cfg: cfg.test_pipeline[1].scale, (9, 9)),
         (
             'train_dataloader.sampler.num_views=4',
@@ -107,6 +122,25 @@ def test_options_are_set_one_after_the_other():
     assert cfg.model.head.loss == dict(type='CrossEntropyLoss', loss_weight=5.0)
 
 
+def test_a_weight_of_the_heads_loss_is_the_labels():
+    """Committed studies say it so, beside methods that have a weight of their own."""
+    head = 'model.student.head.loss'
+    kd = dict(label_weight=0.1, student=dict(head=dict(type='LinearClsHead')))
+    for options, weight, loss in (
+        ({head: dict(type='LabelSmoothLoss', loss_weight=5.0)}, 5.0, dict(type='LabelSmoothLoss')),
+        ({f'{head}.loss_weight': 1.0}, 1.0, None),
+        ({head: dict(type='LabelSmoothLoss')}, 0.1, dict(type='LabelSmoothLoss')),
+        ({'model.label_weight': 2.0, head: dict(loss_weight=1.0)}, 2.0, dict(loss_weight=1.0)),
+    ):
+        cfg = Config(dict(model=copy.deepcopy(kd)))
+        override(cfg, options)
+        assert (cfg.model.label_weight, cfg.model.student.head.get('loss')) == (weight, loss)
+    dkd = Config(dict(model=dict(student=dict(head=dict(type='LinearClsHead')))))
+    override(dkd, {head: dict(type='CrossEntropyLoss', loss_weight=5.0)})
+    assert dkd.model.student.head.loss.loss_weight == 5.0
+    assert 'label_weight' not in dkd.model
+
+
 def test_schedules_that_ended_with_the_run_end_with_it_still():
     warm_up = dict(type='LinearLR', begin=0, end=2)
     schedule = [warm_up, dict(type='CosineAnnealingLR', T_max=8, begin=2, end=8)]
@@ -118,6 +152,73 @@ def test_schedules_that_ended_with_the_run_end_with_it_still():
     ]
     override(cfg, {'train_cfg.max_epochs': 30, 'param_scheduler.1.end': 25})
     assert cfg.param_scheduler[1] == dict(type='CosineAnnealingLR', T_max=30, begin=2, end=25)
+
+
+def test_the_rate_and_the_peak_of_one_cycle_stay_one():
+    lr, peak = 'optim_wrapper.optimizer.lr', 'param_scheduler.eta_max'
+    optimizer = dict(type='AdamW', lr=0.01)
+    for options, expected in (
+        ({lr: 0.01}, (0.01, 0.01)),
+        ({peak: 0.01}, (0.01, 0.01)),
+        ({'optim_wrapper.optimizer': optimizer}, (0.01, 0.01)),
+        ({'optim_wrapper.optimizer.momentum': 0.8}, (0.05, 0.05)),
+        ({'param_scheduler': dict(type='StepLR', step_size=3), lr: 0.01}, (0.01, None)),
+    ):
+        cfg = Config.fromfile(AEKT)
+        override(cfg, options)
+        assert (cfg.optim_wrapper.optimizer.lr, cfg.param_scheduler.get('eta_max')) == expected
+    override(cfg := Config.fromfile(AEKT), {lr: 0.05, peak: 0.01})
+    with pytest.raises(ValueError) as refused:
+        check_config(cfg)
+    assert str(refused.value) == (
+        'optim_wrapper.optimizer.lr is 0.05, but the rate under OneCycleLR is that of '
+        'param_scheduler.eta_max, which is 0.01: set both to the same'
+    )
+
+
+@pytest.mark.parametrize(
+    ('option', 'flags', 'beside'),
+    [
+        ('randomness.seed=3', ['--seed', '4'], 'beside --seed: leave one of them out'),
+        ('randomness.deterministic=False', ['--deterministic'], 'beside --deterministic'),
+        ('val_dataloader.batch_size=8', ['--no-validate'], 'beside --no-validate'),
+        ('train_cfg.val_interval=2', ['--no-validate'], 'without validation, which is off'),
+        ('work_dir=here', ['--work-dir', 'there'], 'beside --work-dir'),
+        ('optim_wrapper.type=OptimWrapper', ['--amp'], 'beside --amp'),
+        ('auto_scale_lr.base_batch_size=8', [], 'without --auto-scale-lr'),
+        ('auto_scale_lr.enable=False', ['--auto-scale-lr'], 'beside --auto-scale-lr'),
+        ('val_dataloader.dataset.split=train', ['--hold-out', '0.1'], 'beside --hold-out'),
+        ('model.student.data_preprocessor=None', [], 'beside data_preprocessor'),
+        # what stays as it was asked for
+        ('randomness.seed=4', ['--seed', '4'], None),
+        ('train_dataloader.dataset.split=train', ['--hold-out', '0.1'], None),
+        ('model.teacher.type=OnlineTeacher', ['--cached-teacher', 'here'], None),
+        ('train_cfg.val_interval=2', [], None),
+    ],
+)
+def test_an_option_that_something_else_overrides_is_refused(option, flags, beside, monkeypatch):
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    train = runpy.run_path(str(ROOT / 'tools/train.py'), run_name='tool')
+    monkeypatch.setattr(sys, 'argv', ['train.py', str(AEKT), *flags, '--cfg-options', option])
+
+    def ready():
+        args = train['parse_args']()
+        cfg = load_config(args)
+        train['configure'](cfg, args)
+        check_effects(cfg, args.cfg_options)
+
+    if beside is None:
+        ready()
+        return
+    with pytest.raises(ValueError) as refused:
+        ready()
+    assert f'--cfg-options {option.partition("=")[0]} has no effect {beside}' in str(refused.value)
+
+
+@pytest.mark.parametrize('randomness', ['None', 'dict(_delete_=True)'])
+def test_a_config_without_randomness(randomness, tmp_path):
+    (tmp_path / 'a.py').write_text(f'_base_ = {str(AEKT)!r}\nrandomness = {randomness}\n')
+    assert parse(tmp_path / 'a.py').randomness == dict(seed=None)
 
 
 def test_a_missing_config():
@@ -204,6 +305,27 @@ def test_a_runner_of_the_users_own(digits_recipe):
         assert type(build_runner(digits_recipe)) is OtherRunner
     finally:
         RUNNERS.module_dict.pop('OtherRunner')
+
+
+def test_accumulated_gradients_are_minded():
+    """MMEngine counts batches, where a step is of four."""
+    said = []
+    runner = SimpleNamespace(
+        auto_scale_lr=dict(enable=True, base_batch_size=64),
+        hooks=[EMAHook(), EMAHook(interval=4)],
+        logger=SimpleNamespace(info=lambda text: None, warning=said.append),
+        param_schedulers=None,
+        world_size=1,
+        _train_dataloader=dict(batch_size=32),
+    )
+    launching._count_steps(runner, 4)
+    optimizer = OptimWrapper(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1))
+    Runner.scale_lr(runner, optimizer, runner.auto_scale_lr)
+    assert optimizer.get_lr() == {'lr': [pytest.approx(0.1 * 4 * 32 / 64)]}
+    assert said == [
+        'EMAHook averages after every batch, 4 times a step (accumulative_counts): with interval=4 '
+        'it would once'
+    ]
 
 
 @pytest.mark.parametrize(

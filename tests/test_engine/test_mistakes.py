@@ -18,6 +18,7 @@ from mmpretrain.visualization import UniversalVisualizer
 
 from aekt_mm.engine import launching
 from aekt_mm.engine.config_check import check_config, explain
+from aekt_mm.engine.config_effects import beside_its_part
 from aekt_mm.models.classifiers import build_classifier
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +109,7 @@ def unfolded(text, folder):
 def test_options(option, folder, leaves, monkeypatch):
     loaded = read(folder / 'short.py')
     monkeypatch.setattr(launching, 'load_recipe', lambda _: copy.deepcopy(loaded))
-    said, printed = leaves('train', 'short.py', '--cfg-options', option)
+    said, printed = leaves('train', 'short.py', '--cfg-options', *option.split())
     assert MISTAKES['options'][option] in unfolded(said, folder)
     if 'usage:' not in said:
         assert len(said.splitlines()) <= 3
@@ -191,11 +192,40 @@ def test_a_rate_of_its_own_that_the_schedule_would_replace():
     cfg.optim_wrapper.paramwise_cfg = dict(bias_lr_mult=2.0)
     with pytest.raises(ValueError, match='bias_lr_mult is 2'):
         check_config(cfg)
-    for harmless in (dict(connector=dict(decay_mult=0.0)), dict(connector=0.1), 0.1, None):
+    for harmless in (dict(connector=dict(decay_mult=0.0)), {}, None):
         cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=harmless)
         check_config(cfg)
     cfg.optim_wrapper.paramwise_cfg = slow
+    cfg.optim_wrapper.paramwise_cfg = dict(layer_decay_rate=0.7)
+    with pytest.raises(ValueError, match=r'layer_decay_rate is 0\.7'):
+        check_config(cfg)
+    cfg.optim_wrapper.paramwise_cfg = slow
+    cfg.auto_scale_lr.enable = True
+    with pytest.raises(ValueError, match='auto_scale_lr has no effect, since the rate under One'):
+        check_config(cfg)
     cfg.param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True)
+    check_config(cfg)
+
+
+def test_a_setting_at_the_top_is_no_setting_of_a_part():
+    cfg = Config(
+        dict(
+            max_epochs=3,
+            lr=0.1,  # a variable, which a part has
+            seed=0,
+            train_cfg=dict(max_epochs=4),
+            optim_wrapper=dict(optimizer=dict(lr=0.1)),
+        )
+    )
+    assert list(beside_its_part(cfg)) == [
+        'Nothing reads max_epochs=3 at the top of the config: see train_cfg.max_epochs',
+        'Nothing reads seed=0 at the top of the config: see randomness.seed',
+    ]
+
+
+def test_clipping_by_value_has_a_type():
+    cfg = Config.fromfile(ROOT / 'configs/vanilla/vanilla_resnet8slim_digits.py')
+    cfg.optim_wrapper.clip_grad = dict(type='value', clip_value=1.0)
     check_config(cfg)
 
 

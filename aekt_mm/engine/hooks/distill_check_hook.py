@@ -17,6 +17,7 @@ from aekt_mm.models.classifiers import num_classes
 from aekt_mm.models.weights import check_finite, check_held, check_own_weights, misfits
 from aekt_mm.registry import HOOKS
 
+from ..loops import check_batches
 from .figures_hook import FiguresHook, read_figures, reading_is_due, without_graph
 from .loss_epoch_hook import LossEpochHook, epochs_of
 
@@ -33,7 +34,8 @@ class DistillCheckHook(Hook):
 
     What is loaded is of this model: all of it where a run resumes, some of it where ``load_from``
     names weights to start from. Before the first step: there are batches, labels are of classes
-    that the model has, and the logits of a cached teacher belong to the data. After the first
+    that the model has, and the logits of a cached teacher belong to the data. The labels' loss and
+    its weight are said. After the first
     hundred steps a teacher that is right hardly more often than chance is warned of: it is
     untrained, normalised wrongly, or has its classes in another order. Of every step: its losses
     are finite. They are read where a log line is due, so that no step waits for the device, and
@@ -91,11 +93,7 @@ class DistillCheckHook(Hook):
         self.training = True
         loader, model = runner.train_dataloader, _unwrapped(runner.model)
         self._check_loaded(runner, model)
-        if len(loader) == 0:
-            raise ValueError(
-                f'{len(loader.dataset)} training images give no batch of {loader.batch_size}: '
-                'lower train_dataloader.batch_size, or set its drop_last=False'
-            )
+        check_batches(loader)
         losses = getattr(model, 'losses', None)
         follows = [m for m in losses.modules() if hasattr(m, 'set_epoch')] if losses else []
         if follows and not any(isinstance(hook, LossEpochHook) for hook in runner.hooks):
@@ -118,6 +116,10 @@ class DistillCheckHook(Hook):
         if hasattr(model, 'losses') and model.teacher is None:
             raise ValueError('model.teacher is None: a distiller without a teacher only predicts')
         check_labels(loader.dataset, num_classes(getattr(model, 'student', model)))
+        if hasattr(model, 'label_weight'):
+            loss = getattr(model._head, 'loss_module', model._head)
+            weight = model.label_weight * getattr(loss, 'loss_weight', 1.0)
+            print_log(f'loss_ce is {type(loss).__name__} of the labels times {weight:g}', 'current')
         if hasattr(getattr(model, 'teacher', None), 'attach'):
             model.teacher.attach(loader, model.data_preprocessor, epochs_of(runner)[1])
 

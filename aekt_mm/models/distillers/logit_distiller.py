@@ -1,5 +1,6 @@
 """The one place where student, teacher, connector and losses meet."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,13 @@ class LogitDistiller(BaseModel):
             the student and gone when it is published.
         connector: Config of a connector, or a module from logits (N, C) to the logits of
             classification and those of distillation. None: both tasks read the student's.
+        label_weight: Multiplies the loss of the student's own head, of at least 0; with 0 the
+            student learns from the teacher alone.
         data_preprocessor: As in any MMEngine model. By default the student's own.
 
     Raises:
-        ValueError: If numbers of classes differ, there is no loss, or features are asked for that
-            a network does not have.
+        ValueError: If numbers of classes differ, there is no loss, features are asked for that a
+            network does not have, or the labels' weight is said here and in the head's loss.
         TypeError: If the student has no classification loss of its own, or several labels an image.
 
     Examples:
@@ -77,7 +80,12 @@ class LogitDistiller(BaseModel):
         connector: dict | nn.Module | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         features: dict[str, dict] | None = None,
+        label_weight: float = 1.0,
     ) -> None:
+        if not isinstance(label_weight, int | float) or not 0 <= label_weight < math.inf:
+            raise ValueError(
+                f'label_weight must be a finite number of at least 0, but is {label_weight!r}'
+            )
         student, student_preprocessor = build_classifier(student)
         data_preprocessor = _first(data_preprocessor, student_preprocessor)
         if isinstance(data_preprocessor, dict):
@@ -104,6 +112,14 @@ class LogitDistiller(BaseModel):
                 f"the student's head {type(self._head).__name__} computes its loss from the "
                 "student's features, which no connector's logits would enter: set connector=None"
             )
+
+        own = getattr(getattr(self._head, 'loss_module', None), 'loss_weight', 1.0)
+        if label_weight != 1 and own != 1:
+            raise ValueError(
+                f'the weight of the labels is said twice: label_weight is {label_weight}, and the '
+                f"loss of the student's head has loss_weight={own}. Say it in label_weight alone"
+            )
+        self.label_weight = label_weight
 
         losses = {} if losses is None and features else losses
         named = isinstance(losses, dict) and 'type' not in losses and (losses or features)
@@ -218,7 +234,8 @@ class LogitDistiller(BaseModel):
         head = self._head
         if getattr(type(head), '_get_loss', None) is ClsHead._get_loss and not head.cal_acc:
             # what it computes, without taking the samples apart: that costs more than the loss
-            return {'loss_ce': head.loss_module(logits, target, avg_factor=len(logits))}
+            loss = head.loss_module(logits, target, avg_factor=len(logits))
+            return {'loss_ce': self.label_weight * loss}
         return self._loss_of_samples(logits, data_samples)
 
     @torch.compiler.disable  # where a whole step is compiled: heads take samples one by one
@@ -227,7 +244,8 @@ class LogitDistiller(BaseModel):
     ) -> dict[str, Tensor]:
         loss = self._head.loss if self.whole_loss else self._head._get_loss
         losses = loss(outputs, data_samples)
-        return {'loss_ce' if name == 'loss' else name: value for name, value in losses.items()}
+        losses['loss_ce'] = self.label_weight * losses.pop('loss')
+        return losses
 
     def prepare(self, data_samples: Sequence[DataSample]) -> None:
         """Do for a batch what a step that runs as a CUDA graph can't: read the teacher's logits."""

@@ -2,6 +2,6 @@
 _base_ = './ctkd.py'
 
 model = dict(
-    student=dict(head=dict(loss=dict(loss_weight=1.0))),
+    label_weight=1.0,
     losses=dict(kd=dict(alpha=1.0, temperature=dict(share=5 / 120))),
 )

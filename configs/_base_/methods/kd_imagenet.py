@@ -2,6 +2,6 @@ _base_ = './kd.py'
 
 # as in DKD's ImageNet tables
 model = dict(
-    student=dict(head=dict(loss=dict(loss_weight=0.5))),
+    label_weight=0.5,
     losses=dict(kd=dict(temperature=1.0, alpha=0.5)),
 )

@@ -2,6 +2,6 @@
 # of two views, 480 epochs and half the learning rate.
 model = dict(
     type='LogitDistiller',
-    student=dict(head=dict(loss=dict(type='CrossEntropyLoss', loss_weight=0.1))),
+    label_weight=0.1,
     losses=dict(mlkd=dict(type='MLKDLoss', weight=0.9)),
 )

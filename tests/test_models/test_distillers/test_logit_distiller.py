@@ -136,6 +136,24 @@ def test_a_head_whose_loss_is_of_features(head):
         distiller(whole_loss(head), teacher, connector=dict(type='TaskSerializationFC'))
 
 
+def test_the_labels_weight_is_the_distillers(tmp_path):
+    """It holds whatever loss the student brings, and when the student is a config's name."""
+    images, samples = batch()
+    tenth = network(loss=dict(type='CrossEntropyLoss', loss_weight=0.1))
+    expected = distiller(tenth).eval()(images, samples, mode='loss')['loss_ce']
+    own = network(loss=dict(type='CrossEntropyLoss', loss_weight=1.0))
+    Config(dict(model=own)).dump(tmp_path / 'student.py')
+    for student in (network(), own, str(tmp_path / 'student.py')):
+        model = distiller(student, label_weight=0.1).eval()
+        # to the bit as where it is the head's
+        assert torch.equal(model(images, samples, mode='loss')['loss_ce'], expected)
+    with pytest.raises(ValueError, match=r'said twice: label_weight is 0\.1, .* loss_weight=0\.5'):
+        distiller(network(loss=dict(type='CrossEntropyLoss', loss_weight=0.5)), label_weight=0.1)
+    for wrong in (-1.0, float('nan'), 'all', None):
+        with pytest.raises(ValueError, match=f'label_weight must be .* but is {wrong!r}'):
+            distiller(label_weight=wrong)
+
+
 def test_soft_targets():
     model = distiller().eval()
     images, samples = batch()

@@ -1,0 +1,35 @@
+"""YAML is data: MMEngine, which builds any object that a file names, reads it with this instead.
+
+Once ``import aekt_mm`` has run, that holds for every config of the process, with its bases, and for
+whatever else ``mmengine.load`` reads.
+"""
+
+from typing import Any
+
+import yaml
+from mmengine.fileio import YamlHandler, register_handler
+
+#: What MMEngine's own dumping of configs may write beside plain YAML.
+PLAIN_TAGS = ('tuple', 'list', 'dict', 'str', 'unicode', 'bytes', 'bool', 'int', 'float', 'complex')
+
+
+class DataLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
+    """YAML's safe loader, which also knows Python's plain types."""
+
+
+for _tag in PLAIN_TAGS:
+    _name = f'tag:yaml.org,2002:python/{_tag}'
+    DataLoader.add_constructor(_name, yaml.FullLoader.yaml_constructors[_name])
+
+
+@register_handler(['yaml', 'yml'])
+class SafeYamlHandler(YamlHandler):
+    """MMEngine's reading and writing of YAML, without code."""
+
+    def load_from_fileobj(self, file: Any, **kwargs) -> Any:
+        """Read a file.
+
+        Raises:
+            yaml.constructor.ConstructorError: If it names an object that is no data.
+        """
+        return super().load_from_fileobj(file, **{**kwargs, 'Loader': DataLoader})
