@@ -16,7 +16,7 @@ from aekt_mm.files import replace_file
 from aekt_mm.models.teachers import teacher_identity
 from aekt_mm.models.weights import load_weights
 from aekt_mm.registry import MODELS, SCOPE, build
-from aekt_mm.structures import batch_target
+from aekt_mm.structures import batch_labels
 
 from .launching import use_restricted_loading
 
@@ -39,7 +39,7 @@ def student_logits(cfg: Config, checkpoint: str | Path) -> tuple[Tensor, Tensor]
     model = _model(cfg, teacher=None)
     load_weights(model, str(checkpoint))
     batches = _batches(Runner.build_dataloader(cfg.test_dataloader), model)
-    parts = [(model(**data).cpu(), batch_target(data['data_samples']).cpu()) for data in batches]
+    parts = [(model(**data).cpu(), batch_labels(data['data_samples']).cpu()) for data in batches]
     return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])
 
 

@@ -1,6 +1,13 @@
 """What travels between datasets, models and metrics."""
 
-from .batch_sample import BatchSample, batch_indices, batch_key, batch_target, batch_views
+from .batch_sample import (
+    BatchSample,
+    batch_indices,
+    batch_key,
+    batch_labels,
+    batch_target,
+    batch_views,
+)
 from .channel_order import SWAPPED, data_order, input_order, pipeline_order
 from .views import (
     ViewKey,
@@ -19,6 +26,7 @@ __all__ = [
     'ViewKey',
     'batch_indices',
     'batch_key',
+    'batch_labels',
     'batch_target',
     'batch_views',
     'data_order',

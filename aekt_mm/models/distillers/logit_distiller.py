@@ -15,6 +15,7 @@ from aekt_mm.structures import batch_indices, batch_target
 
 from ..classifiers import build_classifier, num_classes
 from .feature_pairs import FeaturePairs
+from .student_inputs import student_inputs
 
 
 @MODELS.register_module()
@@ -40,7 +41,9 @@ class LogitDistiller(BaseModel):
             the student and gone when it is published.
         connector: Config of a connector, or a module from logits (N, C) to the logits of
             classification and those of distillation. None: both tasks read the student's.
-        data_preprocessor: As in any MMEngine model. By default the student's own.
+        data_preprocessor: As in any MMEngine model. By default the student's own. Batch
+            augmentations of the student (``train_cfg.augments``) hold in either, unless this one
+            names ``batch_augments``.
 
     Raises:
         ValueError: If numbers of classes differ, there is no loss, or features are asked for that
@@ -74,10 +77,7 @@ class LogitDistiller(BaseModel):
         features: dict[str, dict] | None = None,
     ) -> None:
         student, student_preprocessor = build_classifier(student)
-        data_preprocessor = _first(data_preprocessor, student_preprocessor)
-        if isinstance(data_preprocessor, dict):
-            data_preprocessor = build(MODELS, {'type': 'ClsDataPreprocessor', **data_preprocessor})
-        super().__init__(data_preprocessor=data_preprocessor)
+        super().__init__(student_inputs(student, student_preprocessor, data_preprocessor))
         self.student = student
         classes = num_classes(student)
         if not hasattr(self._head, '_get_loss'):
@@ -207,10 +207,6 @@ class LogitDistiller(BaseModel):
 
 def _built(part: Any) -> Any:
     return build(MODELS, part) if isinstance(part, dict) else part
-
-
-def _first(*options: Any) -> Any:
-    return next((option for option in options if option is not None), None)
 
 
 @torch.no_grad()
