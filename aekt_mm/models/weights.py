@@ -40,7 +40,7 @@ LAYOUTS: tuple[Callable[[str], str], ...] = (
 )
 
 
-def load_weights(model: nn.Module, source: str) -> None:
+def load_weights(model: nn.Module, source: str) -> tuple[str, ...] | None:
     """Load all weights of a network from a checkpoint, never running code from it.
 
     The layouts of MMEngine and mmpretrain, torchvision, and mdistiller and RepDistiller are
@@ -50,6 +50,10 @@ def load_weights(model: nn.Module, source: str) -> None:
     Args:
         model: The network, changed in place.
         source: A path, an http(s) URL, or ``torchvision://NAME`` (``torchvision://resnet34``).
+
+    Returns:
+        The names of the classes that the network was trained on, where the checkpoint has them, as
+        those of MMEngine do.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -78,6 +82,15 @@ def load_weights(model: nn.Module, source: str) -> None:
         )
     check_finite(fitting, source)
     model.load_state_dict(fitting, strict=False)  # all but the batch counters was checked above
+    return _class_names(checkpoint)
+
+
+def _class_names(checkpoint: dict) -> tuple[str, ...] | None:
+    meta = checkpoint.get('meta')
+    meta = meta if isinstance(meta, dict) else {}
+    data = meta.get('dataset_meta')
+    names = (data if isinstance(data, dict) else {}).get('classes', meta.get('CLASSES'))
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else None
 
 
 def load_own_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:

@@ -9,6 +9,7 @@ from .batch_sample import (
     batch_views,
 )
 from .channel_order import SWAPPED, data_order, input_order, pipeline_order
+from .class_names import numbered_otherwise
 from .views import (
     ViewKey,
     draw,
@@ -33,6 +34,7 @@ __all__ = [
     'draw',
     'input_order',
     'kept_generators',
+    'numbered_otherwise',
     'one_view',
     'pipeline_order',
     'seed_generators',

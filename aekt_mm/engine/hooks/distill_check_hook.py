@@ -7,13 +7,14 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from aekt_mm.models.classifiers import num_classes
 from aekt_mm.models.weights import check_finite, load_own_weights, misfits
 from aekt_mm.registry import HOOKS
 
+from ..class_names import check_built_classes
 from .loss_epoch_hook import LossEpochHook
 
 #: Over how many batches the teacher is watched.
@@ -26,11 +27,11 @@ class DistillCheckHook(Hook):
 
     What is loaded is of this model: all of it where a run resumes, some of it where ``load_from``
     names weights to start from. Before the first step: there are batches, labels are of classes
-    that the model has, and the logits of a cached teacher belong to the data. After the first
-    hundred steps a teacher that is right hardly more often than chance is warned of: it is
-    untrained, normalised wrongly, or has its classes in another order. After every step: the
-    student's and the teacher's logits are finite. The flags are read right after MMEngine has read
-    the losses, when there is nothing left to wait for.
+    that the model has, data sets number them alike, and the logits of a cached teacher belong to
+    the data. After the first hundred steps a teacher that is right hardly more often than chance is
+    warned of: it is untrained, normalised wrongly, or has its classes in another order. After every
+    step: the student's and the teacher's logits are finite. The flags are read right after MMEngine
+    has read the losses, when there is nothing left to wait for.
 
     Raises:
         ValueError: If a checkpoint, the number of batches or the labels do not fit, or a part of a
@@ -92,6 +93,10 @@ class DistillCheckHook(Hook):
         if hasattr(model, 'losses') and model.teacher is None:
             raise ValueError('model.teacher is None: a distiller without a teacher only predicts')
         check_labels(loader.dataset, num_classes(getattr(model, 'student', model)))
+        datasets = {'train_dataloader.dataset': loader.dataset}
+        if isinstance(runner._val_loop, BaseLoop):
+            datasets['val_dataloader.dataset'] = runner._val_loop.dataloader.dataset
+        check_built_classes(datasets)
         if hasattr(getattr(model, 'teacher', None), 'attach'):
             model.teacher.attach(loader, model.data_preprocessor, runner.max_epochs)
 
