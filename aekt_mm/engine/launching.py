@@ -6,7 +6,7 @@ import difflib
 import inspect
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -126,7 +126,7 @@ def hold_out(cfg: Config, share: float, seed: int = 0) -> None:
     if not 0 < share < 1:
         raise ValueError(f'--hold-out must be above 0 and below 1, but is {share!r}')
     owner = cfg.train_dataloader
-    if owner.dataset.type.removeprefix('aekt_mm.') in ('ViewDataset', 'CropDataset'):
+    if str(owner.dataset.type).rpartition('.')[2].strip("'>") in ('ViewDataset', 'CropDataset'):
         owner = owner.dataset  # views are of what is left
     training = owner.dataset
     owner.dataset = dict(
@@ -135,11 +135,23 @@ def hold_out(cfg: Config, share: float, seed: int = 0) -> None:
     for loader in ('val_dataloader', 'test_dataloader'):
         if cfg.get(loader) is not None:
             held_out = copy.deepcopy(training)
-            if 'pipeline' in cfg[loader].dataset:  # images are read as for evaluation
-                held_out.pipeline = cfg[loader].dataset.pipeline
+            evaluated = next(_innermost(cfg[loader].dataset))
+            if 'pipeline' in evaluated:  # images are read as for evaluation
+                for dataset in _innermost(held_out):
+                    dataset.pipeline = evaluated.pipeline
             cfg[loader].dataset = dict(
                 type='aekt_mm.HeldOut', dataset=held_out, part='validation', share=share, seed=seed
             )
+
+
+def _innermost(dataset: dict) -> Iterator[dict]:
+    """Return the datasets below what wraps or joins them."""
+    inner = dataset.get('datasets') or [dataset.get('dataset')]
+    if inner == [None]:
+        yield dataset
+        return
+    for each in inner:
+        yield from _innermost(each)
 
 
 def use_cached_teacher(cfg: Config, folder: str | Path) -> None:

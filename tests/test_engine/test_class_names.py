@@ -138,7 +138,7 @@ def test_other_names_for_all_are_said(images, monkeypatch):
 def test_prepared_sets(images, tmp_path):
     pytest.importorskip('pyarrow')
     for split in ('train', 'test'):
-        dataset = CustomDataset(data_root=str(images / split))
+        dataset = CustomDataset(str(images / split), serialize_data=False)
         prepare_images(dataset, tmp_path / split, short_side=None, workers=0)
     sets = [
         dict(type='aekt_mm.PreparedImages', data_root=str(tmp_path / split))
@@ -152,7 +152,7 @@ def test_prepared_sets(images, tmp_path):
 
 def test_what_is_built(images):
     train, test = (
-        CustomDataset(data_root=str(images / split), pipeline=PIPELINE)
+        CustomDataset(str(images / split), pipeline=PIPELINE, serialize_data=False)
         for split in ('train', 'test')
     )
     training = ViewDataset(HeldOut(train, 'fit', share=0.5))
@@ -164,7 +164,7 @@ def test_what_is_built(images):
 
 
 def test_of_a_checkpoint(images):
-    test = CustomDataset(data_root=str(images / 'test'))
+    test = CustomDataset(str(images / 'test'), serialize_data=False)
     check_checkpoint_classes(None, 'student.pth', test)
     check_checkpoint_classes(('bird', 'cow', 'dog'), 'student.pth', test)
     with pytest.raises(ValueError, match=r"the data set numbers .* than student\.pth: 1 is 'cat'"):
