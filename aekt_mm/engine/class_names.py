@@ -53,7 +53,7 @@ def check_classes(cfg: Config) -> None:
         known = [
             names
             for loader in LOADERS
-            for names in _of_config((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset')
+            for names in of_config((cfg.get(loader) or {}).get('dataset'), f'{loader}.dataset')
         ]
     for other in known[1:]:
         compare(known[0], other)
@@ -135,8 +135,13 @@ def compare(training: ClassNames, other: ClassNames) -> None:
     )
 
 
-def _of_config(dataset: Any, place: str) -> Iterator[ClassNames]:
-    """Find what is known of a data set without reading it, for each that it is made of."""
+def of_config(dataset: Any, place: str) -> Iterator[ClassNames]:
+    """Find what is known of a data set's classes without reading it, for each that it is made of.
+
+    Args:
+        dataset: Its config, or itself.
+        place: Of it in the run's config.
+    """
     if not isinstance(dataset, dict):
         yield from _of_built(dataset, place)
         return
@@ -144,7 +149,7 @@ def _of_config(dataset: Any, place: str) -> Iterator[ClassNames]:
     if 'dataset' in dataset:
         inner[f'{place}.dataset'] = dataset['dataset']
     for where, part in inner.items():
-        yield from _of_config(part, where)
+        yield from of_config(part, where)
     if inner:
         return
     if 'PreparedImages' in str(dataset.get('type')):
