@@ -14,6 +14,7 @@ from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import batch_indices, batch_target
 
 from ..classifiers import build_classifier, num_classes
+from ..teachers import take_in
 from .feature_pairs import FeaturePairs
 from .student_inputs import student_inputs
 
@@ -32,8 +33,9 @@ class LogitDistiller(BaseModel):
 
     Args:
         student: An mmpretrain classifier: config, path of a config file, or built module.
-        teacher: Config of a teacher, a teacher, or any callable from (inputs, data_samples) to
-            logits (N, C). None for a distiller that only predicts.
+        teacher: Config of a teacher, a teacher, a network from images to logits (N, C), or any
+            callable to them from (inputs, data_samples), whose networks are frozen. None for a
+            distiller that only predicts.
         losses: Distillation losses by name. A loss maps (student_logits, teacher_logits, target)
             to scalars; those with ``loss`` in their name are added up, the others only logged.
         features: Losses on features by name, and what they compare, see
@@ -108,7 +110,7 @@ class LogitDistiller(BaseModel):
             if isinstance(connector, dict):
                 connector = {'num_classes': classes, **connector}
             self.connector = _built(connector)
-            teacher = _built(teacher)
+            teacher = take_in(_built(teacher), student)
             # without a teacher it only predicts
             if features and teacher is not None:
                 self.features = FeaturePairs(features, student, teacher)
@@ -170,7 +172,8 @@ class LogitDistiller(BaseModel):
         if self.features is not None:
             self.features.watch()
         # first, so that its activations are gone before the student's are kept for the gradient
-        teacher_logits = self.teacher(inputs, data_samples)
+        with torch.no_grad():
+            teacher_logits = self.teacher(inputs, data_samples)
         classification, distillation = self._logits(inputs)
         losses = self._label_loss(classification, data_samples)
         self.finite = torch.stack(
