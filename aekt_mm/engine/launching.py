@@ -14,11 +14,12 @@ import torch.distributed
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
-from mmengine.registry import RUNNERS
+from mmengine.registry import RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
+from aekt_mm.models.classifiers import pipeline_side
 from aekt_mm.recipes import CONFIGS
-from aekt_mm.registry import SCOPE
+from aekt_mm.registry import DATASETS, SCOPE, build
 from aekt_mm.silence import about_the_run
 
 from .checkpoints import (
@@ -287,6 +288,8 @@ def build_runner(cfg: Config) -> Runner:
     """
     use_restricted_loading()
     write_whole_files()
+    if cfg.model.get('features') and cfg.get('train_dataloader'):
+        cfg.model.setdefault('image_size', _image_size(cfg))
     if cfg.get('compile'):
         # MMEngine compiles the whole step; the optimizer's part anew for every learning rate
         OptimWrapper.update_params = torch.compiler.disable(OptimWrapper.update_params)
@@ -308,6 +311,19 @@ def build_runner(cfg: Config) -> Runner:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.logger.addFilter(about_the_run)
     return runner
+
+
+def _image_size(cfg: Config) -> int | None:
+    """Return the height and width of the images that a config trains on, where known."""
+    dataset = cfg.train_dataloader.dataset
+    while isinstance(dataset.get('dataset'), dict) and 'scale' not in dataset:
+        dataset = dataset.dataset
+    side = pipeline_side([dataset, *(dataset.get('pipeline') or ())])
+    if side is None and 'pipeline' not in dataset and 'datasets' not in dataset:
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+            images = getattr(build(DATASETS, dataset), 'images', None)
+        side = None if images is None else images.shape[1]
+    return side
 
 
 def _init_gloo(launcher: str) -> None:

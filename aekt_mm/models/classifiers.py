@@ -1,5 +1,6 @@
 """What distillation needs of an image classifier: build it, count its classes, find its end."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -162,17 +163,21 @@ def output_layers(classifier: nn.Module) -> list[nn.Linear]:
 
 
 @torch.no_grad()
-def trial_images(classifier: nn.Module) -> Tensor:
+def trial_images(classifier: nn.Module, sizes: Sequence[int] = TRIAL_SIZES) -> Tensor:
     """Return a few random images that a classifier takes, the same ones every time.
 
+    Args:
+        classifier: In evaluation mode.
+        sizes: In pixels, to be tried.
+
     Returns:
-        (4, 3, H, H), H the first of ``TRIAL_SIZES`` that works.
+        (4, 3, H, H), H the first of the sizes that works.
 
     Raises:
         ValueError: If none does.
     """
     generator = torch.Generator().manual_seed(0)
-    for size in TRIAL_SIZES:
+    for size in sizes:
         images = torch.randn(4, 3, size, size, generator=generator)
         try:
             classifier(images)
@@ -180,7 +185,7 @@ def trial_images(classifier: nn.Module) -> Tensor:
             continue
         return images
     raise ValueError(
-        f'{type(classifier).__name__} takes RGB images of none of the sizes {TRIAL_SIZES}'
+        f'{type(classifier).__name__} takes RGB images of none of the sizes {tuple(sizes)}'
     )
 
 

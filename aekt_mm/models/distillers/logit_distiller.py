@@ -41,6 +41,8 @@ class LogitDistiller(BaseModel):
         features: Losses on features by name, and what they compare, see
             :class:`~aekt_mm.models.distillers.FeaturePairs`. Their projections are trained with
             the student and gone when it is published.
+        image_size: Height and width in pixels of the images that features are of; the tools take it
+            from the data. Not looked at without features.
         connector: Config of a connector, or a module from logits (N, C) to the logits of
             classification and those of distillation. None: both tasks read the student's.
         data_preprocessor: As in any MMEngine model. By default the student's own. Batch
@@ -77,6 +79,7 @@ class LogitDistiller(BaseModel):
         connector: dict | nn.Module | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         features: dict[str, dict] | None = None,
+        image_size: int | None = None,
     ) -> None:
         student, student_preprocessor = build_classifier(student)
         super().__init__(student_inputs(student, student_preprocessor, data_preprocessor))
@@ -113,7 +116,7 @@ class LogitDistiller(BaseModel):
             teacher = take_in(_built(teacher), student)
             # without a teacher it only predicts
             if features and teacher is not None:
-                self.features = FeaturePairs(features, student, teacher)
+                self.features = FeaturePairs(features, student, teacher, image_size)
             else:
                 self.features = None
         self.__dict__['teacher'] = teacher  # not through nn.Module, which would own it
