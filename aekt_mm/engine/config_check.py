@@ -25,7 +25,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from aekt_mm import registry as ours
-from aekt_mm.datasets import ArrayDataset, CropDataset
+from aekt_mm.datasets import ArrayDataset, CropDataset, ViewDataset
 from aekt_mm.registry import SCOPE, build
 
 #: How many mistakes a message names.
@@ -237,6 +237,7 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
             yield f'{" and ".join(absent)} must be set where the rest of {split}_* is'
     yield from _schedule(cfg)
     yield from _single_rates(cfg)
+    yield from _views(cfg)
     yield from _collating(cfg)
     yield from _precision(cfg)
     yield from _best(cfg)
@@ -499,6 +500,22 @@ def _single_rates(cfg: Config) -> Iterator[str]:
                     f'optim_wrapper.{place}.{name} is {value!r}, but OneCycleLR sets one rate '
                     'for all parameters: take another param_scheduler, such as CosineAnnealingLR'
                 )
+
+
+def _views(cfg: Config) -> Iterator[str]:
+    """Check that nothing stands around what draws views by the samples' numbers."""
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+    place, outer = 'train_dataloader.dataset', None
+    while isinstance(dataset, dict):
+        cls = _find(dataset.get('type'), ours.DATASETS)
+        name = getattr(cls, '__name__', str(cls))
+        if outer is not None and inspect.isclass(cls) and issubclass(cls, ViewDataset):
+            yield (
+                f'{outer} stands around {name} ({place}), which draws views by the numbers of '
+                f'samples: put it into the {name}, whose dataset it then is'
+            )
+            return
+        outer, place, dataset = name, f'{place}.dataset', dataset.get('dataset')
 
 
 def _collating(cfg: Config) -> Iterator[str]:

@@ -197,6 +197,12 @@ def _annotations(dataset: Any) -> list[tuple[str, str, int]]:
                 + ('no image file' if path is None else f'the label {label!r}, not a class index')
             )
         name = path[len(prefix) :].lstrip('/') if path.startswith(prefix) else Path(path).name
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f'{ascii(path)[1:-1]} can not be prepared: its name is not UTF-8, rename it'
+            ) from error
         images.append((name, path, int(label)))
     if not images:
         raise ValueError(f'{type(dataset).__name__} has no images')

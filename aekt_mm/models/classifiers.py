@@ -1,6 +1,7 @@
 """What distillation needs of an image classifier: build it, count its classes, find its end."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,46 @@ def output_layers(classifier: nn.Module) -> list[nn.Linear]:
     classes = num_classes(classifier)
     head = getattr(classifier, 'head', classifier)
     return [m for m in _modules(head) if isinstance(m, nn.Linear) and m.out_features == classes]
+
+
+def run(network: Callable[[Tensor], Any], images: Tensor, whose: str) -> Any:
+    """Run a network, and say whose it is where something does not fit.
+
+    Args:
+        network: From images.
+        images: (N, 3, H, W).
+        whose: 'student' or 'teacher'.
+
+    Raises:
+        ValueError: If layers or images do not fit each other.
+    """
+    if torch.compiler.is_compiling():
+        return network(images)
+    try:
+        return network(images)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        said = None if isinstance(error, torch.OutOfMemoryError) else _misfit(str(error))
+        if said is None:
+            raise
+        raise ValueError(f'the {whose}, given images {tuple(images.shape)}: {said}') from error
+
+
+def _misfit(error: str) -> str | None:
+    """Return what an error says of sizes, None where it says nothing of them."""
+    factors = re.search(r'mat1 and mat2 shapes .* \(\d+x(\d+) and (\d+)x(\d+)\)', error)
+    if factors:
+        given, taken, classes = factors.groups()
+        return (
+            f'its linear layer to {classes} takes {taken} features, but is given {given}: '
+            'in_channels of its head must be as many as its backbone gives'
+        )
+    if 'more than 1 value per channel' in error:
+        return (
+            'batch norm can take no mean of a batch of one image: set train_dataloader.drop_last='
+            'True, or another batch_size'
+        )
+    sizes = re.search(r'size|shape|channels|dimension', error, re.IGNORECASE)
+    return error.strip().splitlines()[0] if sizes else None
 
 
 @torch.no_grad()

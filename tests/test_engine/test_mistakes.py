@@ -178,6 +178,21 @@ def test_crops_come_in_whole_batches():
     check_config(cfg)
 
 
+def test_nothing_stands_around_views():
+    cfg = Config.fromfile(ROOT / 'configs/aekt/aekt_r34_r18_imagenet.py')
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=inner)
+    with pytest.raises(ValueError) as refused:
+        check_config(cfg)
+    assert str(refused.value) == (
+        'RepeatDataset stands around ViewDataset (train_dataloader.dataset.dataset), which draws '
+        'views by the numbers of samples: put it into the ViewDataset, whose dataset it then is'
+    )
+    repeated = dict(type='RepeatDataset', times=2, dataset=inner.dataset)
+    cfg.train_dataloader.dataset = dict(type='ViewDataset', dataset=repeated)
+    check_config(cfg)
+
+
 def test_a_rate_of_its_own_that_the_schedule_would_replace():
     cfg = Config.fromfile(ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py')
     slow = dict(custom_keys={'connector': dict(lr_mult=0.1, decay_mult=0.0)})

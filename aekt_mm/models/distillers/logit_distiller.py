@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import batch_indices, batch_target
 
-from ..classifiers import build_classifier, num_classes
+from ..classifiers import build_classifier, num_classes, run
 from ..teachers import take_in
 from .feature_pairs import FeaturePairs
 from .student_inputs import student_inputs
@@ -207,7 +207,7 @@ class LogitDistiller(BaseModel):
 
     def _logits(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the student's logits for classification and for distillation."""
-        logits = self.student(inputs)
+        logits = run(self.student, inputs, 'student')
         return (logits, logits) if self.connector is None else self.connector(logits)
 
 

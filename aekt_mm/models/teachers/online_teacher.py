@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from aekt_mm.registry import MODELS
 from aekt_mm.structures import SWAPPED, data_order, input_order, numbered_otherwise
 
-from ..classifiers import build_classifier, num_classes, trained_order, trial_images
+from ..classifiers import build_classifier, num_classes, run, trained_order, trial_images
 from ..data_preprocessors import BatchPreprocessor
 from ..taps import FeatureTaps
 from ..weights import load_weights
@@ -250,7 +250,7 @@ class OnlineTeacher(nn.Module):
             images = inputs.flip(1) if self.swap_channels else inputs
             if self.scale is not None:
                 images = torch.addcmul(self.shift, images, self.scale)
-            logits = self.model(images)
+            logits = run(self.model, images, 'teacher')
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise TypeError(f'a teacher must map images to logits (N, C), but returned {got}')
