@@ -116,8 +116,8 @@ def check_source(dataset: dict, folder: Path) -> None:
     if names and list(names) != manifest['classes']:
         raise ValueError(
             f'the prepared set {folder} was not made of the images of the config: its classes are '
-            f'{", ".join(manifest["classes"][:3])}, ..., and those of {where} are '
-            f'{", ".join(names[:3])}, ...'
+            f'{", ".join(map(repr, manifest["classes"][:3]))}, ..., and those of {where} are '
+            f'{", ".join(map(repr, names[:3]))}, ...'
         )
     for key in sorted((known or {}).keys() | wanted.keys() if known else ()):
         if key != 'data_root' and known.get(key) != wanted.get(key):

@@ -136,7 +136,7 @@ def test_a_set_of_other_images(tmp_path):
     check_source(dict(files['a'], data_root='elsewhere'), tmp_path / 'set')
     with pytest.raises(ValueError, match=r"has ann_file None, and the config 'val\.txt'"):
         check_source(dict(files['a'], data_root='elsewhere', ann_file='val.txt'), tmp_path / 'set')
-    with pytest.raises(ValueError, match=r'its classes are a, b, \.\.\., and those of .*elsewhere'):
+    with pytest.raises(ValueError, match=r"classes are 'a', 'b', \.\.\., and those of .*elsewhere"):
         named = dict(files['a'], data_root='elsewhere', classes=['a', 'c'])
         check_source(named, tmp_path / 'older')
 
