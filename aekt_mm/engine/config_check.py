@@ -591,6 +591,12 @@ def explain(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if text.startswith('Caught '):  # in a dataloader's worker, with its traceback
         text = text.rstrip().splitlines()[-1].partition(': ')[2]
+    sizes = re.search(r'equal size, but got (\[.*\]) at entry \d+ and (\[.*\]) at entry', text)
+    if sizes:
+        return (
+            f'the images of a batch must be of one size, but one is {sizes[1]} and another '
+            f'{sizes[2]}: let the pipeline end in a Resize or a crop of fixed size'
+        )
     # MMEngine's registries put the component before it, with the place of its code
     text = re.sub(r'class `(\w+)` in [\w./-]+\.py: ', r'\1: ', text)
     text = re.sub(r'^(?:\w+: )*(\w+: )', r'\1', text)

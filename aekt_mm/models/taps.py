@@ -48,9 +48,9 @@ class FeatureTaps:
         self.whose = whose
         self.paths = list(dict.fromkeys(paths))
         self.features: dict[str, Tensor] | None = None
-        self._network = network
         self._grids: dict[str, Grid] = {}
         self._channels_last: set[str] = set()
+        self._outputs: dict[str, Any] = {}
         self._cloned: set[str] = set()
         self._versions: dict[str, int] | None = None
         for path in self.paths:
@@ -68,15 +68,15 @@ class FeatureTaps:
         self.features[path] = feature.clone() if path in self._cloned else feature
         if self._versions is not None:
             self._versions[path] = self.features[path]._version
-            self._learn_layout(path, output, feature)
+            self._outputs[path] = output
 
-    def _learn_layout(self, path: str, output: Any, feature: Tensor) -> None:
+    def _learn_layout(self, network: nn.Module, path: str, feature: Tensor) -> None:
         """Learn how a feature of square images lies in memory, where it is no (N, C, H, W)."""
-        shape = tuple(feature.shape)
+        shape, output = tuple(feature.shape), self._outputs[path]
         if feature.ndim == 4 and shape[1] == shape[2] != shape[3]:
             self._channels_last.add(path)
         if feature.ndim == 3:
-            sizes = _own_grid(output) or _grids(self._network, path.removesuffix(INPUT))
+            sizes = _own_grid(output) or _grids(network, path.removesuffix(INPUT))
             # tokens of classes come before those of the image
             found = next((g for g in sizes if 0 <= shape[1] - g.height * g.width <= 2), None)
             if found is not None:
@@ -130,10 +130,13 @@ class FeatureTaps:
                 features = self.take()
                 changed = {p for p, f in features.items() if f._version != self._versions[p]}
                 if not changed:
+                    for path, feature in features.items():
+                        self._learn_layout(network, path, feature)
                     return features
                 self._cloned |= changed
         finally:
             self._versions = None
+            self._outputs = {}
             network.train(training)
 
 

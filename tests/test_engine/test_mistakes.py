@@ -15,6 +15,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmpretrain.visualization import UniversalVisualizer
+from torch.utils.data import default_collate
 
 from aekt_mm.engine import launching
 from aekt_mm.engine.config_check import check_config, explain
@@ -254,6 +255,11 @@ def test_what_an_error_says():
         'ValueError: image 3 is damaged\n'
     )
     assert explain(worker) == 'image 3 is damaged'
+    with pytest.raises(RuntimeError) as stacking:
+        default_collate([torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)])
+    assert explain(stacking.value).startswith(
+        'the images of a batch must be of one size, but one is [3, 8, 8] and another [3, 8, 9]: let'
+    )
     try:
         raise AssertionError
     except AssertionError as error:

@@ -1,5 +1,6 @@
 """A student that learns from the teacher's features."""
 
+import copy
 import os
 
 import pytest
@@ -261,6 +262,15 @@ def test_tokens_are_laid_out_on_their_grid(student, path, size, shape):
     shuffled = tap.as_map(path, torch.cat([tokens[:, :1], tokens[:, 1:].flip(1)], dim=1))
     values = [ATLoss()(each, other)['loss'] for each in (laid_out, shuffled)]
     assert not torch.isclose(*values)
+
+
+def test_a_copy_has_no_teacher_of_its_own():
+    """A moving average, say, is of the student alone."""
+    model = distiller(dict(hint=HINT))
+    copied = copy.deepcopy(model)
+    assert copied.teacher is model.teacher
+    for tap in copied.features.taps:
+        assert not any(isinstance(value, nn.Module) for value in vars(tap).values())
 
 
 def test_tokens_of_an_unknown_grid_are_refused():
