@@ -312,6 +312,7 @@ def test_pairs_are_made_for_the_size_of_the_images():
     [
         (dict(type='Digits', split='train'), 8),
         (dict(type='HeldOut', part='fit', dataset=dict(type='Digits', split='train')), 8),
+        (dict(type='CIFAR100Arrays', data_root='absent', split='train'), None),
         (dict(type='CropDataset', scale=96, dataset=dict(type='ImageNet')), 96),
         (dict(type='ViewDataset', dataset=dict(pipeline=[dict(type='X', scale=(64, 64))])), 64),
         (dict(type='CustomDataset', pipeline=[dict(type='LoadImageFromFile')]), None),
