@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from aekt_mm import recipes
+from aekt_mm.engine import prepared_sets
 from aekt_mm.engine.image_preparing import prepare_images
 from aekt_mm.engine.launching import build_runner
 from aekt_mm.engine.prepared_sets import use_prepared
@@ -222,7 +223,7 @@ def test_a_teacher(checkout):
     torch.testing.assert_close(teacher(images), expected)
 
 
-def test_images_prepared_and_decoded_to_size(checkout):
+def test_images_prepared_and_decoded_to_size(checkout, monkeypatch):
     for package in ('pyarrow', 'simplejpeg'):
         pytest.importorskip(package)
     write(checkout, examples('../images'))
@@ -234,6 +235,8 @@ def test_images_prepared_and_decoded_to_size(checkout):
     flowers = dict(type='CustomDataset', data_root='data/flowers')
     for name in ('train', 'val'):
         prepare_images(build(DATASETS, flowers), checkout / 'sets' / name, workers=0)
+    # flowers stand for ImageNet here
+    monkeypatch.setattr(prepared_sets, 'check_source', lambda *_: None)
     use_prepared(cfg, 'sets')
     cfg.train_dataloader.update(batch_size=6, num_workers=0, persistent_workers=False)
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 
+from aekt_mm.engine.class_names import check_classes
 from aekt_mm.engine.command_line import mistakes_in_a_line
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import add_shared_arguments, check_files, load_config
@@ -50,6 +51,7 @@ def main() -> None:
             use_mixed_precision(cfg)
         check_config(cfg)
         check_files(cfg, 'train_dataloader')
+        check_classes(cfg)
         cache = cache_teacher(cfg, args.folder, args.views, args.format, args.k)
     if is_main_process():
         print(f'{cache.folder} is complete: train with --cached-teacher {cache.folder}')

@@ -16,8 +16,10 @@ import mmengine
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
+from aekt_mm.engine.class_names import check_checkpoint_classes, check_classes
 from aekt_mm.engine.command_line import mistakes_in_a_line, quiet_start
 from aekt_mm.engine.config_check import check_config
+from aekt_mm.engine.hooks.distill_check_hook import check_topk
 from aekt_mm.engine.interruption import die_with_launcher
 from aekt_mm.engine.launching import (
     add_shared_arguments,
@@ -26,6 +28,7 @@ from aekt_mm.engine.launching import (
     load_config,
 )
 from aekt_mm.engine.teacher_evaluation import check_teacher, put_teacher_in_place
+from aekt_mm.models.classifiers import num_classes
 from aekt_mm.models.weights import load_weights
 
 #: What results are written as.
@@ -72,15 +75,19 @@ def evaluate(args: argparse.Namespace) -> None:
     cfg.custom_hooks = []  # they concern training
     check_config(cfg, 'test')
     check_files(cfg, 'test_dataloader')
+    check_classes(cfg)
     if args.amp:
         cfg.test_cfg.fp16 = True
     with quiet_start(cfg.work_dir, args.traceback) as start:
         runner = build_runner(cfg)
         runner.register_hook(start)
+        model = getattr(runner.model, 'module', runner.model)
+        check_topk(runner.test_evaluator.metrics, num_classes(getattr(model, 'student', model)))
         if args.teacher:
             put_teacher_in_place(runner)
         else:
-            load_weights(getattr(runner.model, 'module', runner.model), args.checkpoint)
+            names = load_weights(model, args.checkpoint)
+            check_checkpoint_classes(names, args.checkpoint, runner.test_dataloader.dataset)
         if args.out and args.out_item == 'pred':
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(args.out)))
         metrics = runner.test()

@@ -10,6 +10,7 @@ import os
 
 from mmengine.config import Config
 
+from aekt_mm.engine.class_names import check_classes
 from aekt_mm.engine.command_line import mistakes_in_a_line, quiet_start
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.hooks import ProgressHook
@@ -71,6 +72,7 @@ def main() -> None:
         check_config(cfg)
         check_effects(cfg, args.cfg_options)
         check_files(cfg, 'train_dataloader', 'val_dataloader')
+        check_classes(cfg)
         with (
             quiet_start(cfg.work_dir, args.traceback) as start,
             locked(cfg.work_dir, args.launcher),

@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from aekt_mm.engine.class_names import check_classes
 from aekt_mm.engine.launching import check_files
 from aekt_mm.engine.predicting import logits_identity, student_logits, teacher_logits
 from aekt_mm.registry import DATASETS, SCOPE, build
@@ -87,6 +88,7 @@ def predict(runs: Sequence[Run], kept: Path | None = None) -> Predictions:
         if 'teacher' in cfg.model:
             cfg.model.teacher = None
         check_files(cfg, 'test_dataloader')
+        check_classes(cfg)
         students[run.name], own = student_logits(cfg, run.checkpoint)
         if labels is None:
             labels, data = own, run

@@ -23,6 +23,7 @@ from ray.tune.execution import tune_controller
 
 import aekt_mm
 from aekt_mm.engine.checkpoints import noted_checkpoint
+from aekt_mm.engine.class_names import check_classes
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import check_files, hold_out, override, use_cached_teacher
 from aekt_mm.engine.predicting import student_logits, teacher_logits
@@ -160,6 +161,7 @@ def check_arms(study: Study, configs: Mapping[Trial, Config]) -> None:
         try:
             check_config(cfg)
             check_files(cfg, 'train_dataloader', 'test_dataloader')
+            check_classes(cfg)
         except (FileNotFoundError, ValueError) as error:
             raise ValueError(f'{study.path}: arms.{arm}: {error}') from error
 

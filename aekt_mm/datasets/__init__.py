@@ -7,7 +7,7 @@ from .digits import Digits
 from .fashion_mnist_arrays import FashionMNISTArrays
 from .holding_out import HeldOut
 from .in_memory import InMemory
-from .loading import Food101, LoadImageFromFile
+from .loading import CustomDataset, Food101, LoadImageFromFile
 from .prepared_images import PreparedImages
 from .samplers import ViewSampler
 from .view_dataset import ViewDataset
@@ -17,6 +17,7 @@ __all__ = [
     'ArrayDataset',
     'CIFAR100Arrays',
     'CropDataset',
+    'CustomDataset',
     'Digits',
     'FashionMNISTArrays',
     'Food101',

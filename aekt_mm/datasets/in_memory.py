@@ -4,10 +4,12 @@ import os
 import platform
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from mmengine.dist import all_gather_object, get_rank
+from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from aekt_mm.files import reserve_space
@@ -16,6 +18,10 @@ from aekt_mm.registry import DATASETS, build
 from aekt_mm.structures import data_order
 
 from .array_dataset import ArrayDataset
+from .view_dataset import sample_name, unreadable_message
+
+#: How many images that can't be read are named.
+NAMED = 20
 
 
 @DATASETS.register_module()
@@ -27,14 +33,21 @@ class InMemory(ArrayDataset):
     Args:
         dataset: An mmpretrain dataset, or its config. Its pipeline draws nothing at random, makes
             uint8 images of one size and ends in ``PackInputs``.
+        max_unreadable: How many images that can't be read are left out, in a warning that names
+            them.
         to_rgb: Whether its images are BGR. By default as its pipeline says, see
             :func:`~aekt_mm.structures.data_order`: files are, as mmcv reads them, and arrays not.
 
     Raises:
-        ValueError: If images are not of one size or not uint8, or the dataset is empty.
+        ValueError: If images are not of one size or not uint8, the dataset is empty, or more images
+            can't be read, all of which the message counts.
     """
 
-    def __init__(self, dataset: dict | Dataset, to_rgb: bool | None = None) -> None:
+    def __init__(
+        self, dataset: dict | Dataset, to_rgb: bool | None = None, max_unreadable: int = 0
+    ) -> None:
+        if max_unreadable < 0:
+            raise ValueError(f'max_unreadable must be at least 0, but is {max_unreadable}')
         if isinstance(dataset, dict):
             dataset = build(DATASETS, dataset)
         if to_rgb is None:
@@ -42,24 +55,54 @@ class InMemory(ArrayDataset):
         if len(dataset) == 0:
             raise ValueError(f'{type(dataset).__name__} has no images')
         peers = _processes_of_this_machine()
-        first = _pixels(dataset[0], to_rgb)
+        first = _first_readable(dataset, to_rgb)
         images = _array((len(dataset), *first.shape), first.dtype, peers)
         labels = np.empty(len(dataset), np.int64)
+        unreadable: dict[int, str] = {}
         mine = range(peers.index(get_rank()), len(dataset), len(peers))
         for index in track(mine, 'images read into memory') if get_rank() == 0 else mine:
-            item = dataset[index]
+            try:
+                item = dataset[index]
+            except Exception as error:  # readers of images raise whatever they stumble over
+                unreadable[index] = unreadable_message(dataset, index, error)
+                continue
             image = _pixels(item, to_rgb)
             if image.shape != first.shape:
                 raise ValueError(
-                    f'image {index} is {image.shape}, but the first is {first.shape}: add a '
-                    'Resize to the pipeline'
+                    f'{sample_name(dataset, index)} is {image.shape}, but the first image is '
+                    f'{first.shape}: add a Resize to the pipeline'
                 )
             images[index] = image
             labels[index] = item['data_samples'].gt_label.item()
-        read = all_gather_object(labels[mine])  # the images of all are there when it returns
+        read = all_gather_object((labels[mine], unreadable))  # and the images of all are there
         for place, rank in enumerate(peers):
-            labels[place :: len(peers)] = read[rank]
+            labels[place :: len(peers)] = read[rank][0]
+            unreadable |= read[rank][1]
+        if unreadable:
+            self._check(unreadable, max_unreadable)
+            readable = np.setdiff1d(np.arange(len(dataset)), list(unreadable))
+            images, labels = images[readable], labels[readable]
         super().__init__(images, labels, dataset.metainfo['classes'])
+
+    @staticmethod
+    def _check(unreadable: dict[int, str], most: int) -> None:
+        """Name what can't be read: in a warning as far as it may be so, and else in an error."""
+        lines = [unreadable[index] for index in sorted(unreadable)]
+        message = '\n  '.join(
+            [f"{len(lines)} images can't be read, max_unreadable is {most}:", *lines[:NAMED]]
+        )
+        message += f'\n  ... and {len(lines) - NAMED} more' if len(lines) > NAMED else ''
+        if len(lines) > most:
+            raise ValueError(message)
+        print_log(message, 'current', level=30)
+
+
+def _first_readable(dataset: Dataset, to_rgb: bool) -> np.ndarray:
+    for index in range(len(dataset)):
+        with suppress(Exception):
+            return _pixels(dataset[index], to_rgb)
+    dataset[0]  # raises what is wrong with all of them
+    raise ValueError(f'{type(dataset).__name__} has no image that can be read')
 
 
 def _pixels(item: dict, to_rgb: bool) -> np.ndarray:

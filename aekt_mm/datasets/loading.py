@@ -1,8 +1,11 @@
 """Reading what a data set says is there, with a name for what can't be read."""
 
+from pathlib import PurePath
+
 import mmcv
 import mmpretrain
 from mmengine.fileio import list_from_file
+from mmengine.logging import print_log
 
 from aekt_mm.registry import DATASETS, TRANSFORMS
 
@@ -33,6 +36,75 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return str(error)
     return 'it is empty, cut off or of another kind'
+
+
+#: What ends the names of image files.
+IMAGE_SUFFIXES = {
+    '.avif', '.bmp', '.gif', '.heic', '.heif', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pbm',
+    '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp',
+}  # fmt: skip
+
+
+@DATASETS.register_module()
+class CustomDataset(mmpretrain.datasets.CustomDataset):
+    """mmpretrain's, which says what it leaves out of a folder.
+
+    Images of other suffixes than its ``extensions`` are counted and one of each kind is named, in a
+    warning. ``extensions=['.webp', ...]`` takes others in.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """Load paths and labels.
+
+        Raises:
+            ValueError: If there are none, or the name of a class's folder is not UTF-8.
+        """
+        self.left_out: dict[str, list[str]] = {}
+        try:
+            images = super().load_data_list()
+        except RuntimeError as error:  # none is found
+            known = f'{self.img_prefix} has no image of {", ".join(sorted(self.extensions))}'
+            raise ValueError(f'{known}{self._others()}') from error
+        wrong = [name for name in getattr(self, 'folder_to_idx', ()) if not _printable(name)]
+        if wrong:
+            names = ', '.join(ascii(name) for name in wrong[:3])
+            raise ValueError(
+                f'{self.img_prefix} has folders whose names are not UTF-8, and those of classes '
+                f'are written into logs and checkpoints: rename {names}'
+            )
+        if self.left_out:
+            print_log(f'{self.img_prefix} is read in part{self._others()}', 'current', level=30)
+        return images
+
+    def _others(self) -> str:
+        """Say which images are left out, and how to take them in."""
+        if not self.left_out:
+            return ''
+        kinds = [
+            f'{len(names)} of {suffix} (such as {ascii(min(names))[1:-1]})'
+            for suffix, names in sorted(self.left_out.items())
+        ]
+        suffixes = [repr(suffix) for suffix in sorted({*self.extensions, *self.left_out})]
+        return (
+            f', images are left out: {", ".join(kinds)}. To take them in, set '
+            f'extensions=[{", ".join(suffixes)}]'
+        )
+
+    def is_valid_file(self, filename: str) -> bool:
+        """Check whether a file is an image to be read, and note which others there are."""
+        valid = super().is_valid_file(filename)
+        suffix = PurePath(filename).suffix.lower()
+        if not valid and suffix in IMAGE_SUFFIXES:
+            self.left_out.setdefault(suffix, []).append(filename)
+        return valid
+
+
+def _printable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @DATASETS.register_module()

@@ -180,6 +180,11 @@ class PreparedIndex(Sequence):
         part._choose(self.rows[indices])
         return part
 
+    def names(self) -> list[str]:
+        """Return the images' names: their paths below the folder of the set they were made of."""
+        names = self._names.to_pylist()
+        return [names[row] for row in self.rows]
+
     @property
     def digest(self) -> str:
         """What names the images and labels, wherever they lie."""

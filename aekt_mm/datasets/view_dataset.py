@@ -87,8 +87,18 @@ class ViewDataset(Dataset):
         raise ValueError(f'{type(self.dataset).__name__} has no sample that can be read')
 
     def _message(self, sample: int, error: Exception) -> str:
-        info = self.dataset.get_data_info(sample) if hasattr(self.dataset, 'get_data_info') else {}
-        path = info.get('img_path', f'sample {sample} of {type(self.dataset).__name__}')
-        message = str(error) if str(path) in str(error) else f'{path} can not be read: {error}'
+        message = unreadable_message(self.dataset, sample, error)
         found, most = len(self.unreadable), self.max_unreadable
         return message + (f' ({found} unreadable, max_unreadable is {most})' if most else '')
+
+
+def sample_name(dataset: Dataset, sample: int) -> str:
+    """Return the path of a sample's file, or else its number."""
+    info = dataset.get_data_info(sample) if hasattr(dataset, 'get_data_info') else {}
+    return str(info.get('img_path', f'sample {sample} of {type(dataset).__name__}'))
+
+
+def unreadable_message(dataset: Dataset, sample: int, error: Exception) -> str:
+    """Say which sample can't be read, and why."""
+    name = sample_name(dataset, sample)
+    return str(error) if name in str(error) else f'{name} can not be read: {error}'

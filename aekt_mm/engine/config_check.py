@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from aekt_mm import registry as ours
-from aekt_mm.datasets import ArrayDataset, CropDataset
+from aekt_mm.datasets import ArrayDataset, CropDataset, ViewDataset
 from aekt_mm.registry import SCOPE, build
 
 from .config_effects import without_effect
@@ -244,6 +244,7 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
             yield f'{" and ".join(absent)} must be set where the rest of {split}_* is'
     yield from _schedule(cfg)
     yield from _stepping(cfg)
+    yield from _views(cfg)
     yield from _collating(cfg)
     yield from _precision(cfg)
     yield from without_effect(cfg)
@@ -517,6 +518,22 @@ def _stepping(cfg: Config) -> Iterator[str]:
         yield f'optim_wrapper: a step is not possible: {explain(error)}'
 
 
+def _views(cfg: Config) -> Iterator[str]:
+    """Check that nothing stands around what draws views by the samples' numbers."""
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+    place, outer = 'train_dataloader.dataset', None
+    while isinstance(dataset, dict):
+        cls = _find(dataset.get('type'), ours.DATASETS)
+        name = getattr(cls, '__name__', str(cls))
+        if outer is not None and inspect.isclass(cls) and issubclass(cls, ViewDataset):
+            yield (
+                f'{outer} stands around {name} ({place}), which draws views by the numbers of '
+                f'samples: put it into the {name}, whose dataset it then is'
+            )
+            return
+        outer, place, dataset = name, f'{place}.dataset', dataset.get('dataset')
+
+
 def _collating(cfg: Config) -> Iterator[str]:
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name) or {}
@@ -553,6 +570,12 @@ def explain(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if text.startswith('Caught '):  # in a dataloader's worker, with its traceback
         text = text.rstrip().splitlines()[-1].partition(': ')[2]
+    sizes = re.search(r'equal size, but got (\[.*\]) at entry \d+ and (\[.*\]) at entry', text)
+    if sizes:
+        return (
+            f'the images of a batch must be of one size, but one is {sizes[1]} and another '
+            f'{sizes[2]}: let the pipeline end in a Resize or a crop of fixed size'
+        )
     # MMEngine's registries put the component before it, with the place of its code
     text = re.sub(r'class `(\w+)` in [\w./-]+\.py: ', r'\1: ', text)
     text = re.sub(r'^(?:\w+: )*(\w+: )', r'\1', text)

@@ -56,6 +56,7 @@ def prepare_images(
     quality: int = 90,
     workers: int | None = None,
     images_per_file: int = IMAGES_PER_FILE,
+    origin: dict | None = None,
 ) -> dict:
     """Write the images of an mmpretrain dataset as a prepared set.
 
@@ -72,6 +73,8 @@ def prepare_images(
         quality: Of JPEGs, 1 to 100.
         workers: Processes; by default as many as there are cores. 0: this one.
         images_per_file: Of each file but the last.
+        origin: What the manifest is to say of the dataset, see
+            :func:`~aekt_mm.engine.prepared_sets.origin`.
 
     Returns:
         The sealed manifest: ``images``, how many; ``counts``, of what kinds; ``left_out``, which
@@ -96,14 +99,14 @@ def prepare_images(
         images_per_file=images_per_file,
         classes=list(dataset.metainfo['classes']),
     )
-    manifest = _open(folder, plan)
+    manifest = _open(folder, plan, origin)
     if manifest['files'] is None:
         remove_partials(folder)
         write = partial(
             _write_file, folder, short_side=short_side, quality=quality, schema=_schema(plan)
         )
         _write_files(folder, images, images_per_file, workers, write)
-        manifest = _seal(folder, plan, -(-len(images) // images_per_file))
+        manifest = _seal(folder, {**plan, 'origin': origin}, -(-len(images) // images_per_file))
     return manifest
 
 
@@ -174,6 +177,15 @@ def verify_images(folder: str | Path) -> int:
     return len(index)
 
 
+def digest_of_source(dataset: Any) -> str:
+    """Return what a manifest has as ``source``: a digest of the images' names and labels.
+
+    Args:
+        dataset: As of :func:`prepare_images`.
+    """
+    return _digest_of_list(_annotations(dataset))
+
+
 def _annotations(dataset: Any) -> list[tuple[str, str, int]]:
     """Return (name, path, label) of each image; the name is the path below the set's folder."""
     prefix = str(getattr(dataset, 'img_prefix', '') or '')
@@ -187,6 +199,12 @@ def _annotations(dataset: Any) -> list[tuple[str, str, int]]:
                 + ('no image file' if path is None else f'the label {label!r}, not a class index')
             )
         name = path[len(prefix) :].lstrip('/') if path.startswith(prefix) else Path(path).name
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f'{ascii(path)[1:-1]} can not be prepared: its name is not UTF-8, rename it'
+            ) from error
         images.append((name, path, int(label)))
     if not images:
         raise ValueError(f'{type(dataset).__name__} has no images')
@@ -200,11 +218,12 @@ def _digest_of_list(images: list[tuple[str, str, int]]) -> str:
     return digest.hexdigest()
 
 
-def _open(folder: Path, plan: dict) -> dict:
+def _open(folder: Path, plan: dict, origin: dict | None) -> dict:
     """Begin a set, or go on with the one that is there if it is the same."""
     if not (folder / 'manifest.json').exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _write_json(folder / 'manifest.json', with_checksum({**plan, 'files': None}))
+        begun = {**plan, 'origin': origin, 'files': None}
+        _write_json(folder / 'manifest.json', with_checksum(begun))
     manifest = read_manifest(folder)
     found = [
         f'{name}: the folder has {manifest.get(name)!r:.60}, asked for is {value!r:.60}'

@@ -8,6 +8,7 @@ import inspect
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
-from mmengine.registry import RUNNERS
+from mmengine.registry import RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
 from aekt_mm.models.checkpoints import absent
+from aekt_mm.models.classifiers import pipeline_side
 from aekt_mm.recipes import CONFIGS
-from aekt_mm.registry import SCOPE
+from aekt_mm.registry import DATASETS, SCOPE, build
 from aekt_mm.silence import about_the_run
 
 from .checkpoints import (
@@ -146,7 +148,7 @@ def hold_out(cfg: Config, share: float, seed: int = 0) -> None:
     if not 0 < share < 1:
         raise ValueError(f'--hold-out must be above 0 and below 1, but is {share!r}')
     owner = cfg.train_dataloader
-    if owner.dataset.type.removeprefix('aekt_mm.') in ('ViewDataset', 'CropDataset'):
+    if str(owner.dataset.type).rpartition('.')[2].strip("'>") in ('ViewDataset', 'CropDataset'):
         owner = owner.dataset  # views are of what is left
     training = owner.dataset
     owner.dataset = dict(
@@ -155,11 +157,23 @@ def hold_out(cfg: Config, share: float, seed: int = 0) -> None:
     for loader in ('val_dataloader', 'test_dataloader'):
         if cfg.get(loader) is not None:
             held_out = copy.deepcopy(training)
-            if 'pipeline' in cfg[loader].dataset:  # images are read as for evaluation
-                held_out.pipeline = cfg[loader].dataset.pipeline
+            evaluated = next(_innermost(cfg[loader].dataset))
+            if 'pipeline' in evaluated:  # images are read as for evaluation
+                for dataset in _innermost(held_out):
+                    dataset.pipeline = evaluated.pipeline
             cfg[loader].dataset = dict(
                 type='aekt_mm.HeldOut', dataset=held_out, part='validation', share=share, seed=seed
             )
+
+
+def _innermost(dataset: dict) -> Iterator[dict]:
+    """Return the datasets below what wraps or joins them."""
+    inner = dataset.get('datasets') or [dataset.get('dataset')]
+    if inner == [None]:
+        yield dataset
+        return
+    for each in inner:
+        yield from _innermost(each)
 
 
 def use_cached_teacher(cfg: Config, folder: str | Path) -> None:
@@ -412,6 +426,8 @@ def build_runner(cfg: Config) -> Runner:
     use_restricted_loading()
     write_whole_files()
     render_configs_once()
+    if cfg.model.get('features') and cfg.model.get('teacher') and cfg.get('train_dataloader'):
+        cfg.model.setdefault('image_size', _image_size(cfg))
     if cfg.get('compile'):
         # MMEngine compiles the whole step; the optimizer's part anew for every learning rate
         OptimWrapper.update_params = torch.compiler.disable(OptimWrapper.update_params)
@@ -461,6 +477,22 @@ def _count_steps(runner: Runner, batches: int) -> None:
                 f'{type(hook).__name__} averages after every batch, {batches} times a step '
                 f'(accumulative_counts): with interval={batches} it would once'
             )
+
+
+def _image_size(cfg: Config) -> int | None:
+    """Return the height and width of the images that a config trains on, where known."""
+    dataset = cfg.train_dataloader.dataset
+    while isinstance(dataset.get('dataset'), dict) and 'scale' not in dataset:
+        dataset = dataset.dataset
+    side = pipeline_side([dataset, *(dataset.get('pipeline') or ())])
+    if side is None and 'pipeline' not in dataset and 'datasets' not in dataset:
+        with (
+            suppress(OSError, ValueError),  # a test need not have them
+            DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')),
+        ):
+            images = getattr(build(DATASETS, dataset), 'images', None)
+            side = None if images is None else images.shape[1]
+    return side
 
 
 def _init_gloo(launcher: str) -> None:

@@ -17,7 +17,7 @@ from aekt_mm.models.classifiers import class_logits
 from aekt_mm.models.teachers import teacher_identity
 from aekt_mm.models.weights import load_weights
 from aekt_mm.registry import MODELS, SCOPE, build
-from aekt_mm.structures import batch_target
+from aekt_mm.structures import batch_labels
 
 from .launching import use_restricted_loading
 
@@ -41,7 +41,7 @@ def student_logits(cfg: Config, checkpoint: str | Path) -> tuple[Tensor, Tensor]
     load_weights(model, str(checkpoint))
     batches = _batches(Runner.build_dataloader(cfg.test_dataloader), model)
     parts = [
-        (class_logits(model, model(**data)).cpu(), batch_target(data['data_samples']).cpu())
+        (class_logits(model, model(**data)).cpu(), batch_labels(data['data_samples']).cpu())
         for data in batches
     ]
     return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])

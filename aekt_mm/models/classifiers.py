@@ -1,6 +1,7 @@
 """What distillation needs of an image classifier: build it, count its classes, find its end."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -164,18 +165,62 @@ def output_layers(classifier: nn.Module) -> list[nn.Linear]:
     return [m for m in _modules(head) if isinstance(m, nn.Linear) and m.out_features == classes]
 
 
+def run(network: Callable[[Tensor], Any], images: Tensor, whose: str) -> Any:
+    """Run a network, and say whose it is where something does not fit.
+
+    Args:
+        network: From images.
+        images: (N, 3, H, W).
+        whose: 'student' or 'teacher'.
+
+    Raises:
+        ValueError: If layers or images do not fit each other.
+    """
+    if torch.compiler.is_compiling():
+        return network(images)
+    try:
+        return network(images)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        said = None if isinstance(error, torch.OutOfMemoryError) else _misfit(str(error))
+        if said is None:
+            raise
+        raise ValueError(f'the {whose}, given images {tuple(images.shape)}: {said}') from error
+
+
+def _misfit(error: str) -> str | None:
+    """Return what an error says of sizes, None where it says nothing of them."""
+    factors = re.search(r'mat1 and mat2 shapes .* \(\d+x(\d+) and (\d+)x(\d+)\)', error)
+    if factors:
+        given, taken, classes = factors.groups()
+        return (
+            f'its linear layer to {classes} takes {taken} features, but is given {given}: '
+            'in_channels of its head must be as many as its backbone gives'
+        )
+    if 'more than 1 value per channel' in error:
+        return (
+            'batch norm can take no mean of a batch of one image: set train_dataloader.drop_last='
+            'True, or another batch_size'
+        )
+    sizes = re.search(r'size|shape|channels|dimension', error, re.IGNORECASE)
+    return error.strip().splitlines()[0] if sizes else None
+
+
 @torch.no_grad()
-def trial_images(classifier: nn.Module) -> Tensor:
+def trial_images(classifier: nn.Module, sizes: Sequence[int] = TRIAL_SIZES) -> Tensor:
     """Return a few random images that a classifier takes, the same ones every time.
 
+    Args:
+        classifier: In evaluation mode.
+        sizes: In pixels, to be tried.
+
     Returns:
-        (4, 3, H, H), H the first of ``TRIAL_SIZES`` that works.
+        (4, 3, H, H), H the first of the sizes that works.
 
     Raises:
         ValueError: If none does.
     """
     generator = torch.Generator().manual_seed(0)
-    for size in TRIAL_SIZES:
+    for size in sizes:
         images = torch.randn(4, 3, size, size, generator=generator)
         try:
             with unchanged(classifier):
@@ -184,7 +229,7 @@ def trial_images(classifier: nn.Module) -> Tensor:
             continue
         return images
     raise ValueError(
-        f'{type(classifier).__name__} takes RGB images of none of the sizes {TRIAL_SIZES}'
+        f'{type(classifier).__name__} takes RGB images of none of the sizes {tuple(sizes)}'
     )
 
 

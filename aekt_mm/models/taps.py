@@ -1,9 +1,9 @@
 """See inside a network: the outputs of its modules by path."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,13 @@ from .classifiers import unchanged
 
 #: Put after a path, means what goes into the module instead of what comes out of it.
 INPUT = ':input'
+
+
+class Grid(NamedTuple):
+    """Where tokens (N, L, C) lie in the image: their last ``height * width``, row by row."""
+
+    height: int
+    width: int
 
 
 class FeatureTaps:
@@ -43,6 +50,9 @@ class FeatureTaps:
         self.whose = whose
         self.paths = list(dict.fromkeys(paths))
         self.features: dict[str, Tensor] | None = None
+        self._grids: dict[str, Grid] = {}
+        self._channels_last: set[str] = set()
+        self._outputs: dict[str, Any] = {}
         self._cloned: set[str] = set()
         self._versions: dict[str, int] | None = None
         for path in self.paths:
@@ -55,10 +65,39 @@ class FeatureTaps:
     def _see(self, path: str, module: nn.Module, inputs: tuple, output: Any = None) -> None:
         if self.features is None:
             return
-        feature = _tensor(inputs if path.endswith(INPUT) else output, path, self.whose)
+        output = inputs if path.endswith(INPUT) else output
+        feature = _tensor(output, path, self.whose)
         self.features[path] = feature.clone() if path in self._cloned else feature
         if self._versions is not None:
             self._versions[path] = self.features[path]._version
+            self._outputs[path] = output
+
+    def _learn_layout(self, network: nn.Module, path: str, feature: Tensor) -> None:
+        """Learn how a feature of square images lies in memory, where it is no (N, C, H, W)."""
+        shape, output = tuple(feature.shape), self._outputs[path]
+        if feature.ndim == 4 and shape[1] == shape[2] != shape[3]:
+            self._channels_last.add(path)
+        if feature.ndim == 3:
+            sizes = _own_grid(output) or _grids(network, path.removesuffix(INPUT))
+            # tokens of classes come before those of the image
+            found = next((g for g in sizes if 0 <= shape[1] - g.height * g.width <= 2), None)
+            if found is not None:
+                self._grids[path] = found
+
+    def as_map(self, path: str, feature: Tensor) -> Tensor:
+        """Return a feature as (N, C, H, W), where it is known how it lies in the image.
+
+        Args:
+            path: Of the module that gave it.
+            feature: A map (N, C, H, W) or (N, H, W, C), or tokens (N, L, C). Any other is returned
+                as it is, and so are tokens whose grid is not known.
+        """
+        if path in self._channels_last and feature.ndim == 4:
+            return feature.permute(0, 3, 1, 2)
+        if path in self._grids and feature.ndim == 3:
+            height, width = self._grids[path]
+            return feature[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
+        return feature
 
     def watch(self) -> None:
         """Keep what the modules give from now on."""
@@ -94,10 +133,13 @@ class FeatureTaps:
                 features = self.take()
                 changed = {p for p, f in features.items() if f._version != self._versions[p]}
                 if not changed:
+                    for path, feature in features.items():
+                        self._learn_layout(network, path, feature)
                     return features
                 self._cloned |= changed
         finally:
             self._versions = None
+            self._outputs = {}
             network.train(training)
 
 
@@ -118,6 +160,8 @@ def _find(network: nn.Module, path: str, whose: str) -> nn.Module:
 
 def _tensor(output: Any, path: str, whose: str) -> Tensor:
     """Return the one tensor of an output; backbones and necks put it into a tuple."""
+    if _own_grid(output):
+        output = output[0]
     if isinstance(output, list | tuple) and len(output) == 1:
         output = output[0]
     if not isinstance(output, Tensor):
@@ -126,3 +170,34 @@ def _tensor(output: Any, path: str, whose: str) -> Tensor:
             f'{type(output).__name__}'
         )
     return output
+
+
+def _own_grid(output: Any) -> list[Grid]:
+    """Return the grid that stages of mmpretrain's Swin, say, give beside their tokens."""
+    if not isinstance(output, list | tuple) or len(output) < 2:
+        return []
+    tokens, size = output[:2]
+    if not isinstance(tokens, Tensor) or tokens.ndim != 3 or not isinstance(size, list | tuple):
+        return []
+    fits = len(size) == 2 and all(isinstance(side, int) for side in size)
+    return [Grid(*size)] if fits and size[0] * size[1] == tokens.shape[1] else []
+
+
+def _grids(network: nn.Module, path: str) -> Iterator[Grid]:
+    """Return how many patches a network around a module says that it cuts images into."""
+    names = path.split('.')
+    owners = [network]
+    for name in names:
+        children = dict(owners[-1].named_children())
+        owners.append(children[name] if name in children else list(children.values())[-1])
+    for owner in reversed(owners):
+        embed = getattr(owner, 'patch_embed', None)
+        found = [  # mmpretrain's, timm's
+            getattr(owner, 'patch_resolution', None),
+            getattr(embed, 'grid_size', None),
+            getattr(embed, 'init_out_size', None),
+        ]
+        side, patch = getattr(owner, 'image_size', None), getattr(owner, 'patch_size', None)
+        if isinstance(side, int) and isinstance(patch, int):  # torchvision's
+            found.append((side // patch, side // patch))
+        yield from (Grid(*size) for size in found if isinstance(size, list | tuple))

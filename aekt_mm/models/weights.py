@@ -45,7 +45,7 @@ LAYOUTS: tuple[Callable[[str], str], ...] = (
 )
 
 
-def load_weights(model: nn.Module, source: str) -> None:
+def load_weights(model: nn.Module, source: str) -> tuple[str, ...] | None:
     """Load all weights of a network from a checkpoint, never running code from it.
 
     The layouts of MMEngine and mmpretrain, torchvision, and mdistiller and RepDistiller are
@@ -56,12 +56,17 @@ def load_weights(model: nn.Module, source: str) -> None:
         model: The network, changed in place.
         source: A path, an http(s) URL, or ``torchvision://NAME`` (``torchvision://resnet34``).
 
+    Returns:
+        The names of the classes that the network was trained on, where the checkpoint has them, as
+        those of MMEngine do.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it can't be read, has NaN or infinite weights, or does not fit; the message
             then says what is missing, left over or different.
     """
-    state = find_weights(load_restricted(_resolve(source)), source)
+    checkpoint = load_restricted(_resolve(source))
+    state = find_weights(checkpoint, source)
     wanted = model.state_dict()
     if _distilled(state) and not _distilled(wanted):
         raise ValueError(
@@ -81,6 +86,15 @@ def load_weights(model: nn.Module, source: str) -> None:
         )
     check_finite(fitting, source)
     _fill(model, fitting, source)
+    return _class_names(checkpoint)
+
+
+def _class_names(checkpoint: dict) -> tuple[str, ...] | None:
+    meta = checkpoint.get('meta')
+    meta = meta if isinstance(meta, dict) else {}
+    data = meta.get('dataset_meta')
+    names = (data if isinstance(data, dict) else {}).get('classes', meta.get('CLASSES'))
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else None
 
 
 def load_own_weights(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:

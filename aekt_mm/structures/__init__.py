@@ -4,11 +4,13 @@ from .batch_sample import (
     BatchSample,
     batch_indices,
     batch_key,
+    batch_labels,
     batch_target,
     batch_views,
     require_views,
 )
 from .channel_order import SWAPPED, data_order, input_order, pipeline_order
+from .class_names import numbered_otherwise
 from .views import (
     ViewKey,
     draw,
@@ -26,12 +28,14 @@ __all__ = [
     'ViewKey',
     'batch_indices',
     'batch_key',
+    'batch_labels',
     'batch_target',
     'batch_views',
     'data_order',
     'draw',
     'input_order',
     'kept_generators',
+    'numbered_otherwise',
     'one_view',
     'pipeline_order',
     'require_views',

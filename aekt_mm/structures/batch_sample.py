@@ -83,8 +83,18 @@ def batch_views(data_samples: Sequence[DataSample]) -> tuple[int, np.ndarray | T
     if isinstance(data_samples, BatchSample):
         return data_samples.view, data_samples.sample_idx, data_samples.gt_label
     samples = np.array([sample.sample_idx for sample in data_samples])
-    labels = torch.cat([sample.gt_label for sample in data_samples])
-    return data_samples[0].view, samples, labels
+    return data_samples[0].view, samples, batch_labels(data_samples)
+
+
+def batch_labels(data_samples: Sequence[DataSample]) -> Tensor:
+    """Return a batch's class indices, whether classes are mixed or not, (N,) int64.
+
+    Args:
+        data_samples: N samples, or a batch of them in one.
+    """
+    if isinstance(data_samples, BatchSample):
+        return data_samples.gt_label
+    return torch.cat([sample.gt_label for sample in data_samples])
 
 
 def batch_indices(data_samples: Sequence[DataSample]) -> Tensor | None:
@@ -157,4 +167,4 @@ def batch_target(data_samples: Sequence[DataSample]) -> Tensor:
         return data_samples.gt_score if 'gt_score' in data_samples else data_samples.gt_label
     if 'gt_score' in data_samples[0]:
         return torch.stack([sample.gt_score for sample in data_samples])
-    return torch.cat([sample.gt_label for sample in data_samples])
+    return batch_labels(data_samples)

@@ -1,5 +1,7 @@
 """A held-out part is stratified, disjoint from the rest, and follows from its seed."""
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from mmengine.config import Config
 
 from aekt_mm.datasets import ArrayDataset
 from aekt_mm.datasets.holding_out import HeldOut, split
+from aekt_mm.engine.image_preparing import prepare_images
 from aekt_mm.engine.launching import hold_out
 from aekt_mm.registry import DATASETS, build
 
@@ -78,6 +81,102 @@ def test_parts_of_image_files_under_views(tmp_path, views):
     assert files.isdisjoint(
         training.dataset.get_data_info(index)['img_path'] for index in range(16)
     )
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Twenty images of a class, six of another; no two alike."""
+    for index in range(26):
+        folder = tmp_path / f'class_{index >= 20:d}'
+        folder.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / f'{index}.png'), np.full((4, 4, 3), index, np.uint8))
+    lines = [f'class_{k >= 20:d}/{k}.png {k >= 20:d}' for k in range(26)]
+    (tmp_path / 'twice.txt').write_text('\n'.join(lines + lines[::2]))
+    folder = dict(
+        type='CustomDataset',
+        data_root=str(tmp_path),
+        metainfo=dict(classes=('many', 'few')),
+        serialize_data=False,  # which takes half a second to clear memory
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+    )
+    listed = dict(folder, ann_file=str(tmp_path / 'twice.txt'))
+    return dict(
+        repeated=dict(type='RepeatDataset', times=3, dataset=folder),
+        joined=dict(type='ConcatDataset', datasets=[folder, folder]),
+        nested=dict(
+            type='ConcatDataset',
+            datasets=[folder, dict(type='RepeatDataset', times=2, dataset=listed)],
+        ),
+        balanced=dict(type='ClassBalancedDataset', oversample_thr=0.5, dataset=folder),
+        listed=listed,
+        prepared=folder,
+    )
+
+
+def samples(dataset):
+    """The images of a dataset, each as the number that is its colour."""
+    if isinstance(dataset, ArrayDataset):
+        return dataset.images[:, 0, 0, 0].tolist()
+    return [dataset[index]['inputs'][0, 0, 0].item() for index in range(len(dataset))]
+
+
+@pytest.mark.parametrize('in_memory', [False, True])
+@pytest.mark.parametrize('kind', ['repeated', 'joined', 'nested', 'balanced', 'listed', 'prepared'])
+def test_nothing_is_in_both_parts(files, tmp_path, kind, in_memory):
+    dataset = files[kind]
+    if kind == 'prepared':
+        pytest.importorskip('pyarrow')
+        prepare_images(build(DATASETS, dataset), tmp_path / 'set', short_side=None, workers=0)
+        one = dict(dataset, type='aekt_mm.PreparedImages', data_root=str(tmp_path / 'set'))
+        one = {key: one[key] for key in ('type', 'data_root', 'pipeline')}
+        dataset = dict(type='ConcatDataset', datasets=[one, one])
+    if in_memory:
+        dataset = dict(type='aekt_mm.InMemory', dataset=dataset)
+    whole = build(DATASETS, copy.deepcopy(dataset))
+    fit, validation = (
+        HeldOut(copy.deepcopy(dataset), part, 0.25) for part in ('fit', 'validation')
+    )
+    trained, held_out = samples(fit), samples(validation)
+    assert set(trained).isdisjoint(held_out)
+    assert set(trained) | set(held_out) == set(range(26))
+    assert sorted(held_out) == sorted(set(held_out))  # once each
+    assert [sum(k < 20 for k in held_out), sum(k >= 20 for k in held_out)] == [5, 2]
+    # what is trained on comes as often as before
+    if kind == 'balanced' and not in_memory:
+        assert trained.count(max(trained)) > trained.count(min(trained)) == 1
+    else:
+        assert sorted(trained) == sorted(k for k in samples(whole) if k not in held_out)
+
+
+def test_what_repeats_nothing_is_split_as_ever(files):
+    dataset = build(DATASETS, files['repeated']['dataset'])
+    labels = dataset.get_gt_labels()
+    colours = np.array(samples(dataset))
+    held_out = split(labels, 0.2, 0)[1]
+    assert samples(HeldOut(dataset, 'validation')) == colours[held_out].tolist()
+    arrays = ArrayDataset(
+        np.zeros((26, 2, 2, 3), np.uint8), labels, 'ab'
+    )  # pixels are not looked at
+    assert len(HeldOut(arrays, 'validation')) == len(held_out)
+
+
+def test_what_can_not_be_split():
+    with pytest.raises(TypeError, match='no part of list can be held out: it has no get_gt_labels'):
+        HeldOut([1, 2], 'fit')
+
+
+def test_validation_reads_as_for_evaluation_below_wrappers(files):
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=2),
+        dict(type='PackInputs'),
+    ]
+    val = dict(type='aekt_mm.InMemory', dataset=dict(files['listed'], pipeline=pipeline))
+    train = dict(type='aekt_mm.ViewDataset', dataset=files['nested'])
+    cfg = Config(dict(train_dataloader=dict(dataset=train), val_dataloader=dict(dataset=val)))
+    hold_out(cfg, 0.2)
+    assert build(DATASETS, cfg.val_dataloader.dataset)[0]['inputs'].shape == (3, 2, 2)
+    assert build(DATASETS, cfg.train_dataloader.dataset)[0]['inputs'].shape == (3, 4, 4)
 
 
 @pytest.mark.parametrize(

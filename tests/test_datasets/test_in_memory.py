@@ -51,10 +51,44 @@ def test_images_may_be_rgb_already(pixels, tmp_path):
 def test_images_of_several_sizes_are_refused(pixels, tmp_path):
     cv2.imwrite(str(tmp_path / 'class_1/3.png'), pixels[0, :5])
     with pytest.raises(
-        ValueError, match=r'image 3 is \(5, 12, 3\), but the first is \(10, 12, 3\)'
+        ValueError, match=r'class_1/3\.png is \(5, 12, 3\), but the first image is \(10, 12, 3\)'
     ):
         in_memory(tmp_path)
     assert in_memory(tmp_path, dict(type='Resize', scale=(8, 8))).images.shape == (6, 8, 8, 3)
+
+
+def test_all_that_can_not_be_read_is_named_at_once(pixels, tmp_path, monkeypatch):
+    for index in (0, 4):
+        (tmp_path / f'class_{index // 2}/{index}.png').write_bytes(b'torn')
+    said = []
+    monkeypatch.setattr(
+        'aekt_mm.datasets.in_memory.print_log', lambda text, *_, **__: said.append(text)
+    )
+    for most in (0, 1):
+        with pytest.raises(ValueError) as refused:
+            in_memory(tmp_path, max_unreadable=most)
+        lines = str(refused.value).splitlines()
+        assert lines[0] == f"2 images can't be read, max_unreadable is {most}:"
+        for line, name in zip(lines[1:], ('class_0/0.png', 'class_2/4.png')):
+            assert f'{name} can not be read as an image: it is empty' in line
+    assert not said
+    dataset = in_memory(tmp_path, max_unreadable=2)
+    assert np.array_equal(dataset.images, pixels[[1, 2, 3, 5]])
+    assert dataset.labels.tolist() == [0, 1, 1, 2]
+    assert len(said) == 1 and 'class_2/4.png' in said[0]
+    with pytest.raises(ValueError, match='max_unreadable must be at least 0, but is -1'):
+        in_memory(tmp_path, max_unreadable=-1)
+
+
+def test_only_some_are_named(tmp_path):
+    (tmp_path / 'a').mkdir()
+    for index in range(25):
+        (tmp_path / f'a/{index:02}.png').write_bytes(b'torn')
+    with pytest.raises(ValueError, match=r'a/00\.png can not be read'):  # not one can
+        in_memory(tmp_path)
+    cv2.imwrite(str(tmp_path / 'a/99.png'), np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"(?s)25 images can't .*19\.png .*\n  \.\.\. and 5 more"):
+        in_memory(tmp_path)
 
 
 def test_no_images_are_refused():

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from aekt_mm.datasets import Food101, LoadImageFromFile, ViewDataset
+from aekt_mm.engine.image_preparing import prepare_images
+from aekt_mm.models.teachers.identity import _content
 from aekt_mm.registry import DATASETS, TRANSFORMS, build
 from aekt_mm.structures import ViewKey
 
@@ -66,6 +68,54 @@ def test_as_many_are_passed_over_as_is_allowed(folder, caplog):
         views(folder, max_unreadable=9)[ViewKey(0, 0, 1)]
     with pytest.raises(ValueError, match='max_unreadable must be at least 0, but is -1'):
         ViewDataset(dataset.dataset, max_unreadable=-1)
+
+
+class TestWhatIsLeftOut:
+    @pytest.fixture(autouse=True)
+    def said(self, monkeypatch):
+        said = []
+        log = lambda text, *_, **__: said.append(text)  # noqa: E731
+        monkeypatch.setattr('aekt_mm.datasets.loading.print_log', log)
+        return said
+
+    def read(self, folder, **options):
+        return build(DATASETS, dict(type='CustomDataset', data_root=str(folder), **options))
+
+    def test_it_is_counted_and_named(self, folder, said):
+        assert len(self.read(folder)) == 4 and not said
+        for name in ('x.webp', 'y.WEBP', 'z.gif', 'notes.txt', 'none'):
+            (folder / 'a' / name).touch()
+        dataset = self.read(folder)
+        assert isinstance(dataset, mmpretrain.datasets.CustomDataset)
+        assert len(dataset) == 4
+        assert said == [
+            f'{folder}/ is read in part, images are left out: 1 of .gif (such as z.gif), 2 of '
+            ".webp (such as x.webp). To take them in, set extensions=['.bmp', '.gif', '.jpeg', "
+            "'.jpg', '.pgm', '.png', '.ppm', '.tif', '.webp']"
+        ]
+        assert len(self.read(folder, extensions=['.png', '.webp', '.gif'])) == 7
+        assert len(said) == 1
+
+    def test_all_of_it(self, folder):
+        for path in folder.glob('a/*'):
+            path.rename(path.with_suffix('.webp'))
+        with pytest.raises(
+            ValueError, match=r'has no image of \.bmp, .*, images are left out: 4 of'
+        ):
+            self.read(folder)
+
+    def test_names_that_are_not_utf8(self, folder, tmp_path):
+        (folder / 'a/\udcff.png').write_bytes((folder / 'a/0.png').read_bytes())
+        dataset = self.read(folder)
+        assert len(dataset) == 5
+        assert _content(dataset) != _content(self.read(folder, indices=4))
+        with pytest.raises(
+            ValueError, match=r'\\udcff\.png can not be prepared: its name is not UTF-8'
+        ):
+            prepare_images(dataset, tmp_path / 'set', workers=0)
+        (folder / 'caf\udce9').mkdir()
+        with pytest.raises(ValueError, match=r"not UTF-8, .*: rename 'caf\\udce9'"):
+            self.read(folder)
 
 
 @pytest.mark.parametrize('kind', ['grey', 'palette', 'cmyk', '16-bit', 'rotated', 'gif', 'tiny'])

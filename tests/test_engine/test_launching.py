@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ from aekt_mm.engine.launching import (
     override,
     resume_point,
 )
+from aekt_mm.engine.prepared_sets import image_sets, origin
 
 ROOT = Path(__file__).parents[2]
 AEKT = ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
@@ -356,9 +358,10 @@ def test_images_from_prepared_sets(tmp_path):
     recipe = ROOT / 'configs/vanilla/vanilla_r18_imagenet.py'
     with pytest.raises(FileNotFoundError, match='the prepared set train was looked for in'):
         parse(recipe, '--prepared', str(tmp_path))
-    for name in ('train', 'val'):
+    for name, images in image_sets(parse(recipe)).items():
         (tmp_path / name).mkdir()
-        (tmp_path / name / 'manifest.json').touch()
+        manifest = json.dumps(dict(version=1, origin=origin(images)))
+        (tmp_path / name / 'manifest.json').write_text(manifest)
     cfg = parse(recipe, '--prepared', str(tmp_path))
     assert cfg.train_dataloader.dataset.dataset.type == 'aekt_mm.PreparedImages'
     assert cfg.val_dataloader.dataset.data_root == str(tmp_path / 'val')

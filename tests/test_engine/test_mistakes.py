@@ -15,6 +15,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmpretrain.visualization import UniversalVisualizer
+from torch.utils.data import default_collate
 
 from aekt_mm.engine import launching
 from aekt_mm.engine.config_check import check_config, explain
@@ -179,6 +180,21 @@ def test_crops_come_in_whole_batches():
     check_config(cfg)
 
 
+def test_nothing_stands_around_views():
+    cfg = Config.fromfile(ROOT / 'configs/aekt/aekt_r34_r18_imagenet.py')
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=inner)
+    with pytest.raises(ValueError) as refused:
+        check_config(cfg)
+    assert str(refused.value) == (
+        'RepeatDataset stands around ViewDataset (train_dataloader.dataset.dataset), which draws '
+        'views by the numbers of samples: put it into the ViewDataset, whose dataset it then is'
+    )
+    repeated = dict(type='RepeatDataset', times=2, dataset=inner.dataset)
+    cfg.train_dataloader.dataset = dict(type='ViewDataset', dataset=repeated)
+    check_config(cfg)
+
+
 def test_a_rate_of_its_own_that_the_schedule_would_replace():
     cfg = Config.fromfile(ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py')
     slow = dict(custom_keys={'connector': dict(lr_mult=0.1, decay_mult=0.0)})
@@ -269,6 +285,11 @@ def test_what_an_error_says():
         'ValueError: image 3 is damaged\n'
     )
     assert explain(worker) == 'image 3 is damaged'
+    with pytest.raises(RuntimeError) as stacking:
+        default_collate([torch.zeros(3, 8, 8), torch.zeros(3, 8, 9)])
+    assert explain(stacking.value).startswith(
+        'the images of a batch must be of one size, but one is [3, 8, 8] and another [3, 8, 9]: let'
+    )
     try:
         raise AssertionError
     except AssertionError as error:

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import mmcv
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
 from aekt_mm.engine.predicting import logits_identity, student_logits, teacher_logits
+from aekt_mm.evaluation import measure
 from aekt_mm.registry import MODELS, build
 
 
@@ -51,6 +54,48 @@ def test_a_student_that_learned_from_features_too(digits_recipe, tmp_path):
     digits_recipe.model.connector = None
     with pytest.raises(ValueError, match='left over: connector'):
         student_logits(digits_recipe, path)
+
+
+def test_labels_are_classes_where_batches_are_mixed(tmp_path):
+    """mmpretrain's preprocessor gives class shares in evaluation too."""
+    network = dict(
+        type='ImageClassifier',
+        backbone=dict(type='CIFARResNet', depth=8, stage_channels=(8, 8, 8, 8)),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=5, in_channels=8),
+        train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8)]),
+    )
+    for label in range(5):
+        for index in range(2):
+            image = np.full((8, 8, 3), 40 * label + index, np.uint8)
+            mmcv.imwrite(image, str(tmp_path / f'images/{label}/{index}.png'))
+    dataset = dict(
+        type='CustomDataset',
+        data_root=str(tmp_path / 'images'),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+    )
+    cfg = Config(
+        dict(
+            model=dict(
+                type='LogitDistiller',
+                student=network,
+                teacher=None,
+                losses=dict(kd=dict(type='KDLoss')),
+            ),
+            data_preprocessor=dict(mean=[120.0] * 3, std=[60.0] * 3, to_rgb=True),
+            test_dataloader=dict(
+                dataset=dataset,
+                batch_size=4,
+                sampler=dict(type='DefaultSampler', shuffle=False),
+                collate_fn=dict(type='default_collate'),
+            ),
+        )
+    )
+    model = dict(cfg.model, data_preprocessor=cfg.data_preprocessor)
+    torch.save(build(MODELS, model).state_dict(), tmp_path / 'student.pth')
+    logits, labels = student_logits(cfg, tmp_path / 'student.pth')
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert measure(logits, labels)['top1'] == (logits.argmax(1) == labels).double().mean() * 100
 
 
 def test_how_far_a_teachers_logits_spread(digits_recipe, tmp_path, capsys):

@@ -9,9 +9,16 @@ from mmengine.config import Config, ConfigDict
 from PIL import Image
 
 from aekt_mm.datasets import Digits
+from aekt_mm.engine import prepared_sets
 from aekt_mm.engine.image_preparing import prepare_images
 from aekt_mm.engine.launching import build_runner
-from aekt_mm.engine.prepared_sets import LOADERS, image_sets, use_prepared
+from aekt_mm.engine.prepared_sets import (
+    LOADERS,
+    check_source,
+    image_sets,
+    origin,
+    use_prepared,
+)
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.registry import DATASETS, build
 
@@ -19,7 +26,9 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    """Of prepared sets, of which nothing but that they are there is looked at."""
+    monkeypatch.setattr(prepared_sets, 'check_source', lambda *_: None)
     for name in ('train', 'val'):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'manifest.json').touch()
@@ -101,6 +110,35 @@ def test_a_set_that_is_not_there(tmp_path):
         f'it with tools/dataset_converters/prepare_images.py {recipe} {tmp_path}',
     ):
         use_prepared(Config.fromfile(recipe), str(tmp_path))
+
+
+def test_a_set_of_other_images(tmp_path):
+    pytest.importorskip('pyarrow')
+    for place, names in (('a', 'ab'), ('renamed', 'ac'), ('other', 'ab')):
+        for label in names:
+            path = tmp_path / place / label / f'{place == "other"}.jpg'
+            path.parent.mkdir(parents=True)
+            Image.new('RGB', (8, 8)).save(path)
+    files = {
+        place: dict(type='CustomDataset', data_root=str(tmp_path / place), serialize_data=False)
+        for place in ('a', 'renamed', 'other')
+    }
+    for name, of in (('set', origin(files['a'])), ('older', None)):
+        prepare_images(build(DATASETS, files['a']), tmp_path / name, workers=0, origin=of)
+        check_source(files['a'], tmp_path / name)
+        for place in ('renamed', 'other'):
+            with pytest.raises(ValueError, match='was not made of the images of the config, in'):
+                check_source(files[place], tmp_path / name)
+    # the same images elsewhere are the same
+    (tmp_path / 'a').rename(tmp_path / 'moved')
+    check_source(dict(files['a'], data_root=str(tmp_path / 'moved')), tmp_path / 'set')
+    # and where they are not here, what the config says of them, and the names of their classes
+    check_source(dict(files['a'], data_root='elsewhere'), tmp_path / 'set')
+    with pytest.raises(ValueError, match=r"has ann_file None, and the config 'val\.txt'"):
+        check_source(dict(files['a'], data_root='elsewhere', ann_file='val.txt'), tmp_path / 'set')
+    with pytest.raises(ValueError, match=r"classes are 'a', 'b', \.\.\., and those of .*elsewhere"):
+        named = dict(files['a'], data_root='elsewhere', classes=['a', 'c'])
+        check_source(named, tmp_path / 'older')
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from aekt_mm.models.classifiers import (
     num_classes,
     output_layers,
     read_classifier,
+    run,
     trial_images,
 )
 
@@ -116,3 +117,25 @@ def test_trial_images_grow_until_they_fit():
 def test_a_network_of_no_images_is_refused():
     with pytest.raises(ValueError, match='Linear takes RGB images of none of the sizes'):
         trial_images(nn.Linear(5, 5))
+
+
+def test_what_does_not_fit_is_said_to_be_whose():
+    images = torch.rand(2, 3, 8, 8)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    for whose, network, said in (
+        ('student', head, r'its linear layer to 10 takes 64 features, but is given 3: in_channels'),
+        ('teacher', nn.Conv2d(4, 5, 3), '.* to have 4 channels, but got 3'),
+        ('teacher', nn.Conv2d(3, 5, 9), '.*ernel size'),
+    ):
+        with pytest.raises(ValueError, match=rf'{whose}, given images \(2, 3, 8, 8\): {said}'):
+            run(network, images, whose)
+    with pytest.raises(ValueError, match=r'of one image: set train_dataloader\.drop_last=True'):
+        run(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3)), images[:1], 'student')
+
+    def fails(inputs):
+        raise error
+
+    for error in (RuntimeError('CUDA error'), torch.OutOfMemoryError('of this size')):
+        with pytest.raises(type(error)) as unchanged:
+            run(fails, images, 'student')
+        assert unchanged.value is error

@@ -19,7 +19,7 @@ from rich.filesize import decimal
 
 from aekt_mm.engine.image_preparing import prepare_images, verify_images
 from aekt_mm.engine.launching import check_files, override
-from aekt_mm.engine.prepared_sets import image_sets
+from aekt_mm.engine.prepared_sets import image_sets, origin
 from aekt_mm.registry import DATASETS, build
 
 
@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
             short_side=None if args.keep_bytes or name != 'train' else args.short_side,
             quality=args.quality,
             workers=args.workers,
+            origin=origin(dataset),
         )
         report(args.folder / name, manifest)
 

@@ -1,7 +1,9 @@
 """Stop a run that can't be right, and say why."""
 
+import copy
 import math
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,15 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from aekt_mm.datasets import ViewDataset
 from aekt_mm.models.classifiers import num_classes
 from aekt_mm.models.weights import check_finite, check_held, check_own_weights, misfits
 from aekt_mm.registry import HOOKS
+from aekt_mm.structures import ViewKey, kept_generators
 
+from ..class_names import check_built_classes
 from ..loops import check_batches
 from .figures_hook import FiguresHook, read_figures, reading_is_due, without_graph
 from .loss_epoch_hook import LossEpochHook, epochs_of
@@ -34,8 +39,8 @@ class DistillCheckHook(Hook):
 
     What is loaded is of this model: all of it where a run resumes, some of it where ``load_from``
     names weights to start from. Before the first step: there are batches, labels are of classes
-    that the model has, and the logits of a cached teacher belong to the data. The labels' loss and
-    its weight are said. After the first
+    that the model has, data sets number them alike, and the logits of a cached teacher belong to
+    the data. The labels' loss and its weight are said. After the first
     hundred steps a teacher that is right hardly more often than chance is warned of: it is
     untrained, normalised wrongly, or has its classes in another order. Of every step: its losses
     are finite. They are read where a log line is due, so that no step waits for the device, and
@@ -115,7 +120,14 @@ class DistillCheckHook(Hook):
             )
         if hasattr(model, 'losses') and model.teacher is None:
             raise ValueError('model.teacher is None: a distiller without a teacher only predicts')
-        check_labels(loader.dataset, num_classes(getattr(model, 'student', model)))
+        classes = num_classes(getattr(model, 'student', model))
+        check_labels(loader.dataset, classes)
+        datasets = {'train_dataloader.dataset': loader.dataset}
+        if isinstance(runner._val_loop, BaseLoop):
+            datasets['val_dataloader.dataset'] = runner._val_loop.dataloader.dataset
+            check_topk(runner._val_loop.evaluator.metrics, classes)
+        check_built_classes(datasets)
+        check_last_batch(loader, model)
         if hasattr(model, 'label_weight'):
             loss = getattr(model._head, 'loss_module', model._head)
             weight = model.label_weight * getattr(loss, 'loss_weight', 1.0)
@@ -223,10 +235,15 @@ def check_labels(dataset: Any, count: int | None) -> None:
         return
     name = type(dataset).__name__
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    labels = _labels(dataset)
     if classes is not None and len(classes) > count:
+        right = 'set num_classes of its head'
+        without = [] if labels is None else [*map(classes.__getitem__, _without(labels, classes))]
+        if without:
+            names = ', '.join(map(repr, without[:5])) + (', ...' if len(without) > 5 else '')
+            right += f', or remove the folders that have no image ({names})'
         raise ValueError(
-            f'{name} has {len(classes)} classes, but the model tells only {count} apart: set '
-            'num_classes of its head'
+            f'{name} has {len(classes)} classes, but the model tells only {count} apart: {right}'
         )
     folders = getattr(dataset, 'folder_to_idx', None)
     if folders and classes is not None and len(folders) < len(classes):
@@ -235,6 +252,18 @@ def check_labels(dataset: Any, count: int | None) -> None:
             f'{name} has {len(classes)} classes, but {place} has a folder for only {len(folders)} '
             'of them, so that labels would be wrong'
         )
+    if labels is None:
+        return
+    wrong = np.flatnonzero((labels < 0) | (labels >= count))
+    if len(wrong):
+        raise ValueError(
+            f'{len(wrong)} of {len(labels)} labels of {name} are of no class of the model, which '
+            f'tells {count} apart: sample {wrong[0]} has label {labels[wrong[0]]}'
+        )
+
+
+def _labels(dataset: Any) -> np.ndarray | None:
+    """Return a dataset's labels, (N,) integers; None where they are unknown or of another kind."""
     while hasattr(dataset, 'dataset') and not hasattr(dataset, 'labels'):
         dataset = dataset.dataset  # what a wrapper has is what it gives
     labels = getattr(dataset, 'labels', None)
@@ -243,15 +272,67 @@ def check_labels(dataset: Any, count: int | None) -> None:
     try:
         labels = np.asarray(labels)
     except ValueError:
-        return  # of several classes each
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return None  # of several classes each
+    return labels if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer) else None
+
+
+def _without(labels: np.ndarray, classes: Sequence[str]) -> list[int]:
+    """Return the classes that no label is of."""
+    return np.setdiff1d(np.arange(len(classes)), labels).tolist()
+
+
+def check_topk(metrics: Sequence[Any], count: int | None) -> None:
+    """Check that accuracy is asked for among no more classes than a model has.
+
+    Args:
+        metrics: An evaluator's.
+        count: How many classes the model tells apart, None where that is not known.
+
+    Raises:
+        ValueError: If there are fewer.
+    """
+    for metric in metrics:
+        topk = getattr(metric, 'topk', None) or ()
+        topk = topk if isinstance(topk, Sequence) else [topk]
+        if count is not None and any(k > count for k in topk):
+            raise ValueError(
+                f'topk={tuple(topk)} of {type(metric).__name__} (val_evaluator, test_evaluator) '
+                f'asks for more classes than the {count} that there are: set topk=(1,)'
+            )
+
+
+def check_last_batch(loader: DataLoader, model: nn.Module) -> None:
+    """Check that a last batch of one image, where there is one, can be trained on.
+
+    Batch norms that see one number a channel, as those behind pooling do, can't.
+
+    Args:
+        loader: Of the training data.
+        model: With ``data_preprocessor``.
+
+    Raises:
+        ValueError: If it can't.
+    """
+    size, sampler = loader.batch_size, loader.sampler
+    if loader.drop_last or not size or not hasattr(sampler, '__len__'):
         return
-    wrong = np.flatnonzero((labels < 0) | (labels >= count))
-    if len(wrong):
-        raise ValueError(
-            f'{len(wrong)} of {len(labels)} labels of {name} are of no class of the model, which '
-            f'tells {count} apart: sample {wrong[0]} has label {labels[wrong[0]]}'
-        )
+    if (len(sampler) % size or size) != 1:
+        return
+    key = ViewKey(0, 0, 0) if hasattr(sampler, 'num_views') else 0
+    dataset, student = loader.dataset, copy.deepcopy(getattr(model, 'student', model))
+    with kept_generators(), torch.no_grad():
+        batch = dataset.__getitems__([key]) if hasattr(dataset, '__getitems__') else [dataset[key]]
+        inputs = model.data_preprocessor(loader.collate_fn(batch), False)['inputs']
+        try:
+            student.train()(inputs)
+        except ValueError as error:
+            if 'more than 1 value per channel' not in str(error):
+                raise
+            raise ValueError(
+                f'{len(sampler)} images in batches of {size} leave a last batch of one image, of '
+                'which batch norm can take no mean: set train_dataloader.drop_last=True, or '
+                'another batch_size'
+            ) from error
 
 
 def _without_wrapper(state: dict) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from aekt_mm.registry import MODELS, build
 
-from ..classifiers import trial_images
+from ..classifiers import TRIAL_SIZES, trial_images
 from ..taps import FeatureTaps
 
 #: What a pair says.
@@ -26,13 +26,19 @@ class FeaturePairs(nn.ModuleDict):
             :class:`~aekt_mm.models.losses.FeatureLoss`.
         student: The network.
         teacher: One that has ``tap``, which says what of it can be seen.
+        image_size: Height and width of the images in pixels; the first that the student takes of
+            ``TRIAL_SIZES`` where it is not known.
 
     Raises:
         ValueError: If a pair is of another form, a path is wrong, or the teacher has no features.
     """
 
     def __init__(
-        self, pairs: dict[str, dict], student: nn.Module, teacher: Callable[..., Tensor]
+        self,
+        pairs: dict[str, dict],
+        student: nn.Module,
+        teacher: Callable[..., Tensor],
+        image_size: int | None = None,
     ) -> None:
         super().__init__()
         for name, pair in pairs.items():
@@ -52,14 +58,41 @@ class FeaturePairs(nn.ModuleDict):
         self.taps = FeatureTaps(student, ours, 'student'), teacher.tap(theirs)
         training = student.training
         student.eval()
-        images = trial_images(student)
+        images = trial_images(student, TRIAL_SIZES if image_size is None else [image_size])
         student.train(training)
+        self.image_size = images.shape[-1]
         measured = [tap.measure(net, images) for tap, net in zip(self.taps, (student, teacher))]
-        for name, pair in self.paths.items():
+        #: Of each pair, as it was measured.
+        self.shapes = {}
+        for name in self.paths:
+            self.shapes[name] = [_of(feature, _shape) for feature in self._pair(name, measured)]
+            if getattr(self[name], 'maps', False):
+                self._check_maps(name)
             if hasattr(self[name], 'build_projection'):
-                self[name].build_projection(
-                    *(_pick(path, found, _shape) for path, found in zip(pair, measured))
-                )
+                try:
+                    self[name].build_projection(*self.shapes[name])
+                except ValueError as error:
+                    raise ValueError(
+                        f'features.{name}, of images of {self.image_size} pixels: {error}'
+                    ) from error
+
+    def _pair(self, name: str, features: Sequence[dict[str, Tensor]]) -> list[Tensor | list]:
+        """Return the student's and the teacher's features of a pair as its loss takes them."""
+        maps = getattr(self[name], 'maps', False)
+        return [
+            _of(paths, lambda path: tap.as_map(path, found[path]) if maps else found[path])  # noqa: B023
+            for paths, tap, found in zip(self.paths[name], self.taps, features)
+        ]
+
+    def _check_maps(self, name: str) -> None:
+        for side, paths, shapes in zip(('student', 'teacher'), self.paths[name], self.shapes[name]):
+            for path, shape in zip(_listed(paths), [shapes] if isinstance(paths, str) else shapes):
+                if len(shape) == 2:
+                    raise ValueError(
+                        f'features.{name} compares maps (C, H, W), but {path!r} of the {side} '
+                        f'gives tokens {shape}, and where they lie in the image is not known: tap '
+                        'a module that gives a map'
+                    )
 
     def watch(self) -> None:
         """See what the networks compute from now on."""
@@ -77,10 +110,21 @@ class FeaturePairs(nn.ModuleDict):
             What each loss returns, by name.
         """
         student, teacher = (tap.take() for tap in self.taps)
-        return {
-            name: self[name](_pick(ours, student), _pick(theirs, teacher), target, sample_idx)
-            for name, (ours, theirs) in self.paths.items()
-        }
+        losses = {}
+        for name in self.paths:
+            pair = self._pair(name, (student, teacher))
+            try:
+                losses[name] = self[name](*pair, target, sample_idx)
+            except (RuntimeError, ValueError) as error:
+                shapes = [_of(feature, _shape) for feature in pair]
+                if shapes == self.shapes[name]:
+                    raise
+                raise ValueError(
+                    f'features.{name} was made for images of {self.image_size} pixels, where '
+                    f'student and teacher give {self.shapes[name]}, but they give {shapes}: set '
+                    'model.image_size to the size of the images'
+                ) from error
+        return losses
 
 
 def _check_pair(name: str, pair: Any) -> None:
@@ -104,15 +148,9 @@ def _listed(paths: str | Sequence[str]) -> Sequence[str]:
     return [paths] if isinstance(paths, str) else paths
 
 
-def _pick(
-    paths: str | Sequence[str],
-    features: dict[str, Tensor],
-    of: Callable[[Tensor], Any] = lambda feature: feature,
-) -> Any:
-    """Return one feature for a path, a list for a list, or what ``of`` makes of them."""
-    if isinstance(paths, str):
-        return of(features[paths])
-    return [of(features[path]) for path in paths]
+def _of(parts: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply a function to one path or feature, or to each of a list."""
+    return list(map(function, parts)) if isinstance(parts, list | tuple) else function(parts)
 
 
 def _shape(feature: Tensor) -> tuple[int, ...]:

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import batch_indices, batch_target
 
-from ..classifiers import build_classifier, class_logits, num_classes
+from ..classifiers import build_classifier, class_logits, num_classes, run
+from ..teachers import take_in
 from .feature_pairs import FeaturePairs
+from .student_inputs import student_inputs
 
 
 @MODELS.register_module()
@@ -37,18 +39,23 @@ class LogitDistiller(BaseModel):
 
     Args:
         student: An mmpretrain classifier: config, path of a config file, or built module.
-        teacher: Config of a teacher, a teacher, or any callable from (inputs, data_samples) to
-            logits (N, C). None for a distiller that only predicts.
+        teacher: Config of a teacher, a teacher, a network from images to logits (N, C), or any
+            callable to them from (inputs, data_samples), whose networks are frozen. None for a
+            distiller that only predicts.
         losses: Distillation losses by name. A loss maps (student_logits, teacher_logits, target)
             to scalars; those with ``loss`` in their name are added up, the others only logged.
         features: Losses on features by name, and what they compare, see
             :class:`~aekt_mm.models.distillers.FeaturePairs`. Their projections are trained with
             the student and gone when it is published.
+        image_size: Height and width in pixels of the images that features are of; the tools take it
+            from the data. Not looked at without features.
         connector: Config of a connector, or a module from logits (N, C) to the logits of
             classification and those of distillation. None: both tasks read the student's.
         label_weight: Multiplies the loss of the student's own head, of at least 0; with 0 the
             student learns from the teacher alone.
-        data_preprocessor: As in any MMEngine model. By default the student's own.
+        data_preprocessor: As in any MMEngine model. By default the student's own. Batch
+            augmentations of the student (``train_cfg.augments``) hold in either, unless this one
+            names ``batch_augments``.
 
     Raises:
         ValueError: If numbers of classes differ, there is no loss, features are asked for that a
@@ -81,16 +88,14 @@ class LogitDistiller(BaseModel):
         data_preprocessor: dict | nn.Module | None = None,
         features: dict[str, dict] | None = None,
         label_weight: float = 1.0,
+        image_size: int | None = None,
     ) -> None:
         if not isinstance(label_weight, int | float) or not 0 <= label_weight < math.inf:
             raise ValueError(
                 f'label_weight must be a finite number of at least 0, but is {label_weight!r}'
             )
         student, student_preprocessor = build_classifier(student)
-        data_preprocessor = _first(data_preprocessor, student_preprocessor)
-        if isinstance(data_preprocessor, dict):
-            data_preprocessor = build(MODELS, {'type': 'ClsDataPreprocessor', **data_preprocessor})
-        super().__init__(data_preprocessor=data_preprocessor)
+        super().__init__(student_inputs(student, student_preprocessor, data_preprocessor))
         self.student = student
         if hasattr(student, '_add_state_dict_prefix'):
             self._register_load_state_dict_pre_hook(_take_off_prefix)
@@ -138,10 +143,10 @@ class LogitDistiller(BaseModel):
             if isinstance(connector, dict):
                 connector = {'num_classes': classes, **connector}
             self.connector = _built(connector)
-            teacher = _built(teacher)
+            teacher = take_in(_built(teacher), student)
             # without a teacher it only predicts
             if features and teacher is not None:
-                self.features = FeaturePairs(features, student, teacher)
+                self.features = FeaturePairs(features, student, teacher, image_size)
             else:
                 self.features = None
         self.__dict__['teacher'] = teacher  # not through nn.Module, which would own it
@@ -201,7 +206,8 @@ class LogitDistiller(BaseModel):
         if self.features is not None:
             self.features.watch()
         # first, so that its activations are gone before the student's are kept for the gradient
-        teacher_logits = self.teacher(inputs, data_samples)
+        with torch.no_grad():
+            teacher_logits = self.teacher(inputs, data_samples)
         target = batch_target(data_samples)
         if self.whole_loss:
             features = self.student.extract_feat(inputs)
@@ -254,7 +260,7 @@ class LogitDistiller(BaseModel):
 
     def _logits(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the student's logits for classification and for distillation."""
-        logits = class_logits(self.student, self.student(inputs))
+        logits = class_logits(self.student, run(self.student, inputs, 'student'))
         return (logits, logits) if self.connector is None else self.connector(logits)
 
 
@@ -277,10 +283,6 @@ def _take_off_prefix(state: dict[str, Tensor], prefix: str, *_: Any) -> None:
 
 def _built(part: Any) -> Any:
     return build(MODELS, part) if isinstance(part, dict) else part
-
-
-def _first(*options: Any) -> Any:
-    return next((option for option in options if option is not None), None)
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from .feature_loss import FeatureLoss, Features
+from .feature_loss import FeatureLoss, Features, Shapes
 
 
 class ATLoss(FeatureLoss):
@@ -25,8 +25,21 @@ class ATLoss(FeatureLoss):
         ['loss']
     """
 
+    maps = True
+
     def __init__(self, weight: float = 1000.0) -> None:
         super().__init__(weight)
+
+    def build_projection(self, student_shape: Shapes, teacher_shape: Shapes) -> None:
+        """Make nothing, but see what is to be compared.
+
+        Raises:
+            ValueError: If the shapes are not (C, H, W).
+        """
+        for shapes in (student_shape, teacher_shape):
+            for shape in [shapes] if isinstance(shapes, tuple) else shapes:
+                if len(shape) != 3:
+                    raise ValueError(f'ATLoss compares maps (C, H, W), not {shape}')
 
     def compare(self, student: Features, teacher: Features) -> Tensor:
         """See :meth:`FeatureLoss.compare`; maps (N, C, H, W)."""

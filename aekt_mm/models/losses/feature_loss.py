@@ -23,9 +23,15 @@ class FeatureLoss(nn.Module):
     Args:
         weight: Weight of the loss, at least 0.
 
+    Attributes:
+        maps: Whether it compares maps (N, C, H, W): a transformer's tokens (N, L, C) are laid out
+            on their grid then.
+
     Raises:
         ValueError: If the weight is out of its range.
     """
+
+    maps = False
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

@@ -26,6 +26,8 @@ class FitNetLoss(FeatureLoss):
         ['loss']
     """
 
+    maps = True
+
     def __init__(self, weight: float = 100.0) -> None:
         super().__init__(weight)
 
@@ -64,4 +66,9 @@ class FitNetLoss(FeatureLoss):
 
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         """See :meth:`FeatureLoss.compare`."""
+        if student.shape != teacher.shape:  # which mse_loss would stretch
+            raise ValueError(
+                f"FitNetLoss compares the teacher's {tuple(teacher.shape)} with the student's "
+                f'{tuple(student.shape)}: images are not of the size that it was made for'
+            )
         return F.mse_loss(student, teacher)

@@ -37,6 +37,8 @@ class ReviewKDLoss(FeatureLoss):
         ['loss']
     """
 
+    maps = True
+
     def __init__(self, weight: float = 1.0, max_channels: int = 512) -> None:
         super().__init__(weight)
         self.max_channels = max_channels

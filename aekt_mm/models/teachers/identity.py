@@ -91,7 +91,8 @@ def _content(dataset: Any) -> str:
             info = dataset.get_data_info(index)
             # of a million names; a Path for each would take as long as all the rest
             name = os.path.basename(info['img_path'])  # noqa: PTH119
-            digest.update(f'{name} {info["gt_label"]}\n'.encode())
+            # a name need not be UTF-8
+            digest.update(f'{name} {info["gt_label"]}\n'.encode(errors='surrogateescape'))
     return digest.hexdigest()
 
 

@@ -13,12 +13,13 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 from aekt_mm.registry import MODELS
-from aekt_mm.structures import SWAPPED, data_order, input_order
+from aekt_mm.structures import SWAPPED, data_order, input_order, numbered_otherwise
 
 from ..classifiers import (
     build_classifier,
     class_logits,
     num_classes,
+    run,
     trained_order,
     trial_images,
 )
@@ -54,6 +55,9 @@ class OnlineTeacher(nn.Module):
             of the student's is, by their numbers. Several are one class whose probability is their
             sum, ``[3, [0, 7], 5]``. The teacher's other classes are left out, as if it had been
             told that the image shows none of them.
+
+    A teacher whose checkpoint has the names of its classes is compared with the data when it is
+    shown them, unless ``classes`` says how they are numbered.
 
     Raises:
         FileNotFoundError: If the config file or the checkpoint is not there.
@@ -96,8 +100,10 @@ class OnlineTeacher(nn.Module):
         if _option(own_preprocessor, 'mean') is None:
             own_preprocessor = None  # it has no normalisation of its own
         self.data_preprocessor = data_preprocessor or own_preprocessor
+        # of mmpretrain.get_model, or in the checkpoint
+        self.class_names = tuple((getattr(model, '_dataset_meta', None) or {}).get('classes', ()))
         if checkpoint is not None:
-            load_weights(self.model, str(checkpoint))
+            self.class_names = load_weights(self.model, str(checkpoint)) or ()
         elif isinstance(model, dict | str | Path):
             print_log(
                 'The teacher is built from a config with checkpoint=None: unless its config loads '
@@ -160,9 +166,36 @@ class OnlineTeacher(nn.Module):
             loader: Of the data.
             preprocessor: The student's.
             epochs: Not looked at.
+
+        Raises:
+            ValueError: If the teacher knows its classes by name, and numbers them otherwise than
+                the data.
         """
+        self._check_names((getattr(loader.dataset, 'metainfo', None) or {}).get('classes'))
         self.adapt_to(preprocessor, input_order(data_order(loader.dataset), preprocessor))
         self.unsure = False
+
+    def _check_names(self, names: Sequence[str] | None) -> None:
+        """Compare the teacher's classes with those of the data, where both sides have names."""
+        theirs = self.class_names
+        if self.groups is not None or not names or not theirs:
+            return
+        number = numbered_otherwise(theirs, names)
+        if number is not None:
+            known = set(names) <= set(theirs) and len(set(theirs)) == len(theirs)
+            numbers = [theirs.index(name) for name in names] if known else '...'
+            raise ValueError(
+                'the teacher numbers its classes otherwise than the data: '
+                f'{number} is its {theirs[number]!r}, but {names[number]!r} in the data. Say in '
+                f'classes of the teacher which of its own each of them is: classes={numbers}'
+            )
+        if theirs[: len(names)] != tuple(names):
+            print_log(
+                f'The teacher calls its classes otherwise than the data ({theirs[0]!r}, ... and '
+                f'{names[0]!r}, ...): whether their numbers stand for the same can not be known',
+                'current',
+                level=30,
+            )
 
     @torch.compiler.disable
     def _say_what_is_supposed(self) -> None:
@@ -224,7 +257,7 @@ class OnlineTeacher(nn.Module):
             images = inputs.flip(1) if self.swap_channels else inputs
             if self.scale is not None:
                 images = torch.addcmul(self.shift, images, self.scale)
-            logits = class_logits(self.model, self.model(images))
+            logits = class_logits(self.model, run(self.model, images, 'teacher'))
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise TypeError(f'a teacher must map images to logits (N, C), but returned {got}')

@@ -1,5 +1,7 @@
 """Runs that can't be right stop, and say why."""
 
+import copy
+import itertools
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,14 +10,22 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
+from mmpretrain.evaluation import Accuracy, ConfusionMatrix
 from torch import nn
-from torch.utils.data import ConcatDataset
+from torch.utils.data import ConcatDataset, DataLoader
 
-from aekt_mm.datasets import ArrayDataset, ViewDataset
+from aekt_mm.datasets import ArrayDataset, ViewDataset, ViewSampler, whole_batch
 from aekt_mm.engine.hooks import DistillCheckHook, distill_check_hook
-from aekt_mm.engine.hooks.distill_check_hook import check_labels, count_samples
+from aekt_mm.engine.hooks.distill_check_hook import (
+    check_labels,
+    check_last_batch,
+    check_topk,
+    count_samples,
+)
 from aekt_mm.engine.launching import build_runner, hold_out
+from aekt_mm.models.data_preprocessors import BatchPreprocessor
 
 
 @pytest.fixture(autouse=True)
@@ -211,6 +221,55 @@ def test_a_folder_with_too_few_classes():
     )
     with pytest.raises(ValueError, match='4 classes, but data/imagenet has a folder for only 1'):
         check_labels(dataset, 4)
+
+
+def test_a_class_folder_without_images():
+    dataset = SimpleNamespace(metainfo=dict(classes=('.cache', 'a', 'b')), labels=[1, 2, 2])
+    with pytest.raises(
+        ValueError, match=r"or remove the folders that have no image \('\.cache'\)$"
+    ):
+        check_labels(dataset, 2)
+    check_labels(dataset, 3)
+
+
+def test_fewer_classes_than_are_asked_for():
+    metrics = [Accuracy(topk=(1, 5)), ConfusionMatrix()]
+    check_topk(metrics, 5)
+    check_topk(metrics, None)
+    with pytest.raises(ValueError, match=r'topk=\(1, 5\) of Accuracy .* than the 3 that there are'):
+        check_topk(metrics, 3)
+
+
+def test_it_is_asked_before_the_first_step(digits_recipe):
+    digits_recipe.val_evaluator.topk = (1, 11)
+    with pytest.raises(ValueError, match='asks for more classes than the 10 that there are'):
+        build_runner(digits_recipe).train()
+
+
+@pytest.mark.parametrize('count', [4, 5, 9])
+def test_a_last_batch_of_one_image(count):
+    images = np.zeros((count, 8, 8, 3), np.uint8)
+    dataset = ArrayDataset(images, [0] * count, 'ab')
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten())
+    prepare = BatchPreprocessor([0.0] * 3, [1.0] * 3, flip=True)
+    model = SimpleNamespace(student=pooled, data_preprocessor=prepare)
+    before = copy.deepcopy(pooled.state_dict())
+    for options, sampler in itertools.product(
+        (dict(batch_size=4), dict(batch_size=4, drop_last=True), dict(batch_size=1)),
+        (ViewSampler(dataset), DefaultSampler(dataset)),
+    ):
+        loader = DataLoader(dataset, sampler=sampler, collate_fn=whole_batch, **options)
+        last = count % options['batch_size'] or options['batch_size']
+        if last == 1 and 'drop_last' not in options:
+            said = f'^{count} images in batches of .* leave a last batch of one .*drop_last=True'
+            with pytest.raises(ValueError, match=said):
+                check_last_batch(loader, model)
+        else:
+            check_last_batch(loader, model)
+    # what it tries out leaves no trace
+    assert all(value.equal(before[name]) for name, value in pooled.state_dict().items())
+    model.student = nn.BatchNorm2d(3)  # which has 64 numbers a channel
+    check_last_batch(loader, model)
 
 
 def test_a_distiller_without_a_teacher(digits_recipe):

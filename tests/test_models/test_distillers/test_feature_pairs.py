@@ -1,15 +1,18 @@
 """A student that learns from the teacher's features."""
 
+import copy
 import os
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from aekt_mm.engine.launching import _image_size
 from aekt_mm.models import LogitDistiller
 from aekt_mm.models.losses import ATLoss, CRDLoss, FitNetLoss
 from aekt_mm.structures import BatchSample
@@ -210,6 +213,116 @@ def test_networks_of_other_origins():
     )
     losses = model(*batch(n=2), mode='loss')
     assert losses['hint.loss'].isfinite() and losses['review.loss'].isfinite()
+
+
+AT = dict(type='ATLoss')
+LAYERS = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=16)
+VIT = dict(
+    type='ImageClassifier',
+    backbone=dict(type='VisionTransformer', arch=LAYERS, img_size=32, patch_size=8),
+    head=dict(type='VisionTransformerClsHead', num_classes=5, in_channels=16),
+)
+SWIN = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='SwinTransformer',
+        arch=dict(embed_dims=8, depths=[1, 1], num_heads=[2, 2]),
+        window_size=2,
+        img_size=64,
+        patch_size=4,
+        out_indices=(1,),
+    ),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=5, in_channels=16),
+)
+
+
+@pytest.mark.parametrize(
+    ('student', 'path', 'size', 'shape'),
+    [
+        (VIT, 'backbone.layers.1', 32, (16, 4, 4)),
+        (VIT, 'backbone.ln1:input', 32, (16, 4, 4)),
+        (SWIN, 'backbone.stages.0', 64, (8, 16, 16)),
+        (SWIN, 'backbone.stages.1:input', 64, (16, 8, 8)),
+    ],
+)
+def test_tokens_are_laid_out_on_their_grid(student, path, size, shape):
+    pair = dict(student=path, teacher='backbone.layer3', loss=AT)
+    teacher = dict(type='OnlineTeacher', model=network(14), checkpoint=None)
+    model = LogitDistiller(student, teacher, features=dict(at=pair), image_size=size).eval()
+    assert model.features.shapes['at'][0] == shape
+    tap = model.features.taps[0]
+    channels, height, width = shape
+    tokens = torch.arange(1 + height * width).float()[None, :, None].expand(2, -1, channels)
+    tokens = tokens[:, 1 - (student is VIT) :]  # which has one of the class
+    laid_out = tap.as_map(path, tokens)
+    assert laid_out.shape == (2, *shape)
+    assert laid_out[0, 0, 1, 0] - laid_out[0, 0, 0, 0] == width
+    assert laid_out[0, 0, -1, -1] == height * width
+    # where activations are large is what counts: with tokens in another order it is elsewhere
+    other = torch.rand(2, 4, 8, 8)
+    shuffled = tap.as_map(path, torch.cat([tokens[:, :1], tokens[:, 1:].flip(1)], dim=1))
+    values = [ATLoss()(each, other)['loss'] for each in (laid_out, shuffled)]
+    assert not torch.isclose(*values)
+
+
+def test_a_copy_has_no_teacher_of_its_own():
+    """A moving average, say, is of the student alone."""
+    model = distiller(dict(hint=HINT))
+    copied = copy.deepcopy(model)
+    assert copied.teacher is model.teacher
+    for tap in copied.features.taps:
+        assert not any(isinstance(value, nn.Module) for value in vars(tap).values())
+
+
+def test_tokens_of_an_unknown_grid_are_refused():
+    model = nn.Sequential(nn.Conv2d(3, 16, 8, 8), nn.Flatten(2), nn.Flatten(), nn.Linear(256, 5))
+    teacher = dict(type='OnlineTeacher', model=model, checkpoint=None)
+    pair = dict(student='backbone.layer3', teacher='1', loss=AT)
+    with pytest.raises(ValueError, match=r"but '1' of the teacher gives tokens \(16, 16\), and"):
+        distiller(dict(at=pair), teacher=teacher)
+    with pytest.raises(ValueError, match=r'ATLoss compares maps \(C, H, W\), not \(4,\)'):
+        distiller(dict(at=dict(student='neck', teacher='neck', loss=AT)))
+
+
+def test_channels_that_come_last():
+    torchvision = pytest.importorskip('torchvision')
+    swin = torchvision.models.SwinTransformer([4, 4], 8, [1, 1], [2, 2], [4, 4], num_classes=5)
+    teacher = dict(type='OnlineTeacher', model=swin, checkpoint=None)
+    pair = dict(student='backbone.layer2', teacher='features.1', loss=AT)
+    model = distiller(dict(at=pair), teacher=teacher)
+    assert model.features.shapes['at'] == [(4, 16, 16), (8, 8, 8)]
+
+
+def test_pairs_are_made_for_the_size_of_the_images():
+    """At 32 pixels a map is as large as the other, at 64 half as large, or the other way round."""
+    narrow = nn.Sequential(nn.Conv2d(3, 4, 3, 4, 1), nn.AdaptiveAvgPool2d(8), nn.Flatten())
+    narrow = nn.Sequential(*narrow, nn.Linear(256, 5))
+    teacher = dict(type='OnlineTeacher', model=narrow, checkpoint=None)
+    pair = dict(student='backbone.layer3', teacher='1', loss=dict(type='FitNetLoss'))
+    images, samples = torch.rand(6, 3, 64, 64), batch()[1]
+    assert distiller(dict(hint=pair), teacher=teacher, image_size=64)(images, samples, mode='loss')
+    said = r'hint was made for images of 32 pixels.* set model\.image_size'
+    with pytest.raises(ValueError, match=said):
+        distiller(dict(hint=pair), teacher=teacher)(images, samples, mode='loss')
+    with pytest.raises(ValueError, match=r'hint, of images of 8 pixels: FitNetLoss can.t bring'):
+        distiller(dict(hint=pair), teacher=teacher, image_size=8)
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'size'),
+    [
+        (dict(type='Digits', split='train'), 8),
+        (dict(type='HeldOut', part='fit', dataset=dict(type='Digits', split='train')), 8),
+        (dict(type='CIFAR100Arrays', data_root='absent', split='train'), None),
+        (dict(type='CropDataset', scale=96, dataset=dict(type='ImageNet')), 96),
+        (dict(type='ViewDataset', dataset=dict(pipeline=[dict(type='X', scale=(64, 64))])), 64),
+        (dict(type='CustomDataset', pipeline=[dict(type='LoadImageFromFile')]), None),
+    ],
+)
+def test_the_tools_take_the_size_from_the_data(dataset, size):
+    cfg = Config(dict(train_dataloader=dict(dataset=dataset), default_scope='aekt_mm'))
+    assert _image_size(cfg) == size
 
 
 def test_modules_as_losses():

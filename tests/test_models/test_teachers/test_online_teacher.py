@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -291,6 +292,46 @@ class TestCheckpoints:
     def test_unknown_torchvision_name(self):
         with pytest.raises(ValueError, match="no weights 'resnet19'"):
             OnlineTeacher(RESNET18, checkpoint='torchvision://resnet19')
+
+
+class TestNamesOfClasses:
+    NAMES = ('ant', 'bee', 'cat', 'cow', 'dog')
+
+    def attach(self, tmp_path, names, meta=None, **options):
+        path = tmp_path / 'teacher.pth'
+        meta = dict(dataset_meta=dict(classes=list(self.NAMES))) if meta is None else meta
+        torch.save(dict(state_dict=small_network().state_dict(), meta=meta), path)
+        teacher = OnlineTeacher(small_network(), checkpoint=path, **options)
+        dataset = SimpleNamespace(metainfo=dict(classes=names), channel_order='RGB')
+        teacher.attach(SimpleNamespace(dataset=dataset), {})
+        return teacher
+
+    def test_the_same(self, tmp_path):
+        assert self.attach(tmp_path, list(self.NAMES)).class_names == self.NAMES
+        old = dict(CLASSES=list(self.NAMES))
+        assert self.attach(tmp_path, self.NAMES, old).class_names == self.NAMES
+        for unknown in (dict(), dict(dataset_meta=None), dict(dataset_meta=dict(classes=None))):
+            assert self.attach(tmp_path, self.NAMES[::-1], unknown).class_names == ()
+
+    def test_two_are_swapped(self, tmp_path):
+        swapped = ('ant', 'cat', 'bee', 'cow', 'dog')
+        with pytest.raises(ValueError, match="1 is its 'bee', but 'cat' in the data") as refused:
+            self.attach(tmp_path, swapped)
+        assert str(refused.value).endswith('classes=[0, 2, 1, 3, 4]')
+        self.attach(tmp_path, swapped, classes=[0, 2, 1, 3, 4])
+        with pytest.raises(ValueError, match=r'classes=\.\.\.$'):
+            self.attach(tmp_path, ('bee', 'emu', 'cat'))
+
+    def test_other_names_for_all_are_said(self, tmp_path, monkeypatch):
+        said = []
+        monkeypatch.setattr(online_teacher, 'print_log', lambda text, *_, **__: said.append(text))
+        self.attach(tmp_path, ('n01', 'n02', 'n03', 'n04', 'n05'))
+        assert len(said) == 1 and "('ant', ... and 'n01', ...)" in said[0]
+
+    def test_of_mmpretrains_get_model(self):
+        network = small_network()
+        network._dataset_meta = dict(classes=list(self.NAMES))
+        assert OnlineTeacher(network, checkpoint=None).class_names == self.NAMES
 
 
 @pytest.mark.parametrize('returned', [None, (1, 2), torch.zeros(2, 3, 4)])
