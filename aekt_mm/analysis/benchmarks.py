@@ -243,6 +243,8 @@ class _StopwatchHook(Hook):
 
     def after_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
         """Start the clock after the first iterations, stop the run after the last."""
+        if runner.iter + 1 in (self.skip, self.skip + self.iterations):
+            _wait()
         if runner.iter + 1 == self.skip:
             self.started = time.perf_counter()
         elif runner.iter + 1 == self.skip + self.iterations:
@@ -283,13 +285,19 @@ def bare_loop(cfg: Config, iterations: int) -> float:
     skip = max(iterations // 4, 2)
     for iteration in range(skip + iterations):
         if iteration == skip:
+            _wait()
             started = time.perf_counter()
         optimizer.zero_grad()
         F.cross_entropy(student(images), labels).backward()
         optimizer.step()
-    if device == 'cuda':
-        torch.cuda.synchronize()
+    _wait()
     return iterations * batch / (time.perf_counter() - started)
+
+
+def _wait() -> None:
+    """Wait for what the GPU was given to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def pretend_cache(cfg: Config, folder: Path) -> dict:

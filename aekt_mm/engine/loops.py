@@ -170,10 +170,19 @@ class ResumableIterLoop(IterBasedTrainLoop):
     it for every config by iterations.
     """
 
+    def run(self) -> nn.Module:
+        """Train, from where a checkpoint was saved if the run resumes."""
+        keep_gradient_norm(self.runner.optim_wrapper)
+        return super().run()
+
     def run_iter(self, data_batch: dict) -> None:
         """Take a step."""
         _seed_step(self.runner.seed, self._iter)
-        super().run_iter(data_batch)
+        batch = dict(batch_idx=self._iter, data_batch=data_batch)
+        self.runner.call_hook('before_train_iter', **batch)
+        figures = take_step(self.runner.model, self.runner.optim_wrapper, data_batch)
+        self.runner.call_hook('after_train_iter', **batch, outputs=figures)
+        self._iter += 1
 
 
 @LOOPS.register_module()
