@@ -34,6 +34,13 @@ from .recipes import load_recipe
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
+#: What each of them sets for its processes, with what starts it.
+LAUNCHED = {
+    'pytorch': ('tools/dist_train.sh', ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')),
+    'slurm': ('tools/slurm_train.sh', ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')),
+    'mpi': ('mpirun', ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'MASTER_ADDR')),
+}
+
 #: What a config need not have for an option to set it: MMEngine's Runner asks for it by name.
 RUNNER_OPTIONS = (
     *inspect.signature(Runner).parameters,
@@ -109,6 +116,17 @@ def load_config(args: argparse.Namespace) -> Config:
             pin = cfg[loader].get('pin_memory', True) and torch.cuda.is_available()
             cfg[loader].pin_memory = pin and not args.no_pin_memory
     return cfg
+
+
+def _check_launched(launcher: str) -> None:
+    """Refuse a launcher that is named but has not started this process."""
+    script, variables = LAUNCHED.get(launcher, ('', ()))
+    missing = [name for name in variables if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f'--launcher {launcher}: this process was not started by it, since {missing[0]} is not '
+            f'set in its environment: use {script}, or leave --launcher out'
+        )
 
 
 def hold_out(cfg: Config, share: float, seed: int = 0) -> None:
@@ -274,6 +292,9 @@ def build_runner(cfg: Config) -> Runner:
 
     MMEngine takes a GPU for granted in two places of a distributed start: it sets a CUDA device
     before the process group exists, and wraps the model for one. On a CPU both are done here.
+
+    Raises:
+        ValueError: If the config's launcher has not started this process.
     """
     use_restricted_loading()
     write_whole_files()
@@ -286,6 +307,7 @@ def build_runner(cfg: Config) -> Runner:
         kind = 'ResumableEpochLoop' if train_cfg.by_epoch else 'ResumableIterLoop'
         cfg.train_cfg = dict(type=kind, _scope_=SCOPE, **loop)
     launcher = cfg.get('launcher', 'none')
+    _check_launched(launcher)
     if launcher != 'none' and not torch.cuda.is_available():
         _init_gloo(launcher)
         cfg.model_wrapper_cfg = {

@@ -242,3 +242,18 @@ def test_images_from_prepared_sets(tmp_path):
     assert cfg.val_dataloader.dataset.data_root == str(tmp_path / 'val')
     check_files(cfg, 'train_dataloader', 'val_dataloader')
     assert parse(recipe).val_dataloader.dataset.type == 'ImageNet'
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'variable', 'script'),
+    [
+        ('slurm', 'SLURM_PROCID', 'tools/slurm_train.sh'),
+        ('pytorch', 'RANK', 'tools/dist_train.sh'),
+        ('mpi', 'OMPI_COMM_WORLD_RANK', 'mpirun'),
+    ],
+)
+def test_a_launcher_that_has_not_launched(launcher, variable, script, monkeypatch):
+    monkeypatch.delenv(variable, raising=False)
+    message = f'--launcher {launcher}: .*{variable} is not set in its environment: use {script}'
+    with pytest.raises(ValueError, match=message):
+        build_runner(Config(dict(launcher=launcher)))
