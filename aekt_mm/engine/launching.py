@@ -5,9 +5,13 @@ import copy
 import difflib
 import inspect
 import os
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 import torch.distributed
@@ -274,6 +278,41 @@ def check_files(cfg: Config, *loaders: str) -> None:
         )
     if _missing(cfg.get('load_from'), Path.is_file):
         raise FileNotFoundError(f'there is no checkpoint {cfg.load_from}')
+    if _asks_hub(cfg.model):
+        _look_for_hub()
+
+
+def _asks_hub(part: Any) -> bool:
+    """Return whether a part of a config has weights of timm's, which come from its hub."""
+    if isinstance(part, list | tuple):
+        return any(map(_asks_hub, part))
+    if not isinstance(part, dict):
+        return False
+    timm = 'timm' in str(part.get('type')).lower() and part.get('pretrained') is True
+    return timm or any(map(_asks_hub, part.values()))
+
+
+def _look_for_hub() -> None:
+    """Let the hub's client look into its cache alone where its host is not known.
+
+    It would try for a minute. Behind a proxy the host need not be known here.
+    """
+    from huggingface_hub import constants
+
+    host = urlsplit(constants.ENDPOINT).hostname
+    if constants.HF_HUB_OFFLINE or getproxies():
+        return
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+        print_log(
+            f"{host} is not known here: timm's weights (pretrained=True) are looked for in its cache "
+            'alone. Without a network set pretrained=False, and the file: checkpoint of a teacher, '
+            'checkpoint_path of a student',
+            'current',
+            level=30,
+        )
 
 
 def _missing(path: str | None, is_there: Callable[[Path], bool]) -> bool:

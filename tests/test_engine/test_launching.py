@@ -1,6 +1,7 @@
 """From a command line to a config that is known to be right."""
 
 import argparse
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch._dynamo.utils import counters
 
+from aekt_mm.engine import launching
 from aekt_mm.engine.checkpoints import RUN_STATE
 from aekt_mm.engine.launching import (
     add_shared_arguments,
@@ -257,3 +259,27 @@ def test_a_launcher_that_has_not_launched(launcher, variable, script, monkeypatc
     message = f'--launcher {launcher}: .*{variable} is not set in its environment: use {script}'
     with pytest.raises(ValueError, match=message):
         build_runner(Config(dict(launcher=launcher)))
+
+
+def test_timm_without_a_network_looks_into_its_cache_alone(monkeypatch):
+    constants = pytest.importorskip('huggingface_hub.constants')
+
+    def unknown(*_):
+        raise socket.gaierror(-2, 'Name or service not known')
+
+    monkeypatch.setattr(socket, 'getaddrinfo', unknown)
+    monkeypatch.setattr(launching, 'getproxies', dict)
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    said = []
+    monkeypatch.setattr(launching, 'print_log', lambda text, *_, **__: said.append(text))
+    student = dict(type='TimmClassifier', model_name='resnet18', pretrained=False)
+    check_files(Config(dict(model=dict(student=student))))
+    assert not constants.HF_HUB_OFFLINE
+    student['pretrained'] = True
+    monkeypatch.setattr(launching, 'getproxies', lambda: dict(https='proxy'))
+    check_files(Config(dict(model=dict(student=student))))
+    assert not constants.HF_HUB_OFFLINE
+    monkeypatch.setattr(launching, 'getproxies', dict)
+    check_files(Config(dict(model=dict(student=student))))
+    assert constants.HF_HUB_OFFLINE
+    assert "is not known here: timm's weights (pretrained=True)" in said[0]
