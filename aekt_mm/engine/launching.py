@@ -307,9 +307,9 @@ def _look_for_hub() -> None:
     except OSError:
         constants.HF_HUB_OFFLINE = True
         print_log(
-            f"{host} is not known here: timm's weights (pretrained=True) are looked for in its cache "
-            'alone. Without a network set pretrained=False, and the file: checkpoint of a teacher, '
-            'checkpoint_path of a student',
+            f"{host} is not known here: timm's weights (pretrained=True) are looked for in its "
+            'cache alone. Without a network set pretrained=False, and the file: checkpoint of a '
+            'teacher, checkpoint_path of a student',
             'current',
             level=30,
         )
