@@ -33,7 +33,7 @@ def options() -> list[str]:
     """Return torchrun's options for how the processes find each other."""
     nodes, node = os.environ.get('NNODES', '1'), os.environ.get('NODE_RANK', '0')
     if nodes == '1':
-        return ['--rdzv_backend=loopback']
+        return ['--rdzv_backend=loopback', f'--rdzv_endpoint={LOOPBACK}']
     port = os.environ.get('PORT', '29500')
     if node == '0':
         _listen('', port).close()

@@ -32,7 +32,14 @@ from rich.console import Console
 from rich.table import Table
 
 from aekt_mm.analysis import benchmarks, image_benchmarks
+from aekt_mm.engine.command_line import (
+    add_traceback_argument,
+    mistakes_in_a_line,
+    output_file,
+    whole_number,
+)
 from aekt_mm.files import replace_text
+from aekt_mm.recipes import CONFIGS
 
 PAIRS = {
     'resnet56_resnet20': 'vanilla_resnet20',
@@ -55,12 +62,12 @@ def load_function(spec: str) -> Callable:
     """Return the function that FILE.py:FUNCTION names."""
     path, _, name = spec.rpartition(':')
     if not Path(path).is_file():
-        sys.exit(f'benchmark: --against {spec}: there is no file {path!r}')
+        raise FileNotFoundError(f'--against {spec}: there is no file {path!r}')
     module_spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
     if not hasattr(module, name):
-        sys.exit(f'benchmark: --against {spec}: {path} has no function {name!r}')
+        raise ValueError(f'--against {spec}: {path} has no function {name!r}')
     return getattr(module, name)
 
 
@@ -78,22 +85,45 @@ def main() -> None:
         help='whose losses (kd, dkd and aekt; all on features) or steps (aekt)',
     )
     parser.add_argument('--pairs', nargs='+', choices=PAIRS, default=list(PAIRS))
-    parser.add_argument('--batch-sizes', nargs='+', type=int, default=[64, 256])
+    parser.add_argument('--batch-sizes', nargs='+', type=whole_number(1), default=[64, 256])
     parser.add_argument(
-        '--rounds', type=int, help='measurements of each; 100 losses, 20 features, else 3'
+        '--rounds',
+        type=whole_number(1),
+        help='measurements of each; 100 losses, 20 features, else 3',
     )
-    parser.add_argument('--iterations', type=int, default=40, help='of one measurement of a step')
+    parser.add_argument(
+        '--iterations', type=whole_number(1), default=40, help='of one measurement of a step'
+    )
     parser.add_argument('--compile', action='store_true', help="steps with MMEngine's compile")
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads')
-    parser.add_argument('--out', type=Path, help='JSON file for the figures')
+    parser.add_argument(
+        '--threads', type=whole_number(1), default=torch.get_num_threads(), help='CPU threads'
+    )
+    parser.add_argument('--out', type=output_file, help='JSON file for the figures')
+    add_traceback_argument(parser)
     args = parser.parse_args()
+    if args.what == 'images' and args.folder is None:
+        parser.error('images needs a folder of images')
+    kinds = dict(losses=benchmarks.LOSSES, features=benchmarks.FEATURE_LOSSES)
+    known = kinds.get(args.what, args.methods)
+    for method in args.methods or ():
+        if method not in known:
+            parser.error(f'{args.what} --methods {method}: choose from {", ".join(known)}')
+    with mistakes_in_a_line('benchmark', args):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, and say what was found."""
     torch.set_num_threads(args.threads)
     against = args.against and load_function(args.against)
 
     rounds = args.rounds or {'losses': 100, 'features': 20}.get(args.what, 3)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     recipes = {
-        pair: (f'configs/aekt/aekt_{pair}_cifar100.py', f'configs/vanilla/{vanilla}_cifar100.py')
+        pair: (
+            str(CONFIGS / f'aekt/aekt_{pair}_cifar100.py'),
+            str(CONFIGS / f'vanilla/{vanilla}_cifar100.py'),
+        )
         for pair, vanilla in PAIRS.items()
         if pair in args.pairs
     }
@@ -116,18 +146,13 @@ def main() -> None:
         }
     elif args.what == 'networks':
         figures = {
-            pair: benchmarks.networks(f'configs/aekt/aekt_{pair}_imagenet.py', rounds=rounds)
+            pair: benchmarks.networks(str(CONFIGS / f'aekt/aekt_{pair}_imagenet.py'), rounds=rounds)
             for pair in IMAGENET_PAIRS
         }
     elif args.what == 'cache':
         figures = benchmarks.cache_reads(rounds=rounds)
     elif args.what == 'images':
-        if args.folder is None:
-            parser.error('images needs a folder of images')
-        try:
-            figures = image_benchmarks.images(args.folder, rounds=rounds)
-        except (FileNotFoundError, ImportError) as error:
-            sys.exit(f'benchmark: {error}')
+        figures = image_benchmarks.images(args.folder, rounds=rounds)
     else:
         settings = args.batch_sizes, args.iterations, rounds, against, args.compile
         figures = {

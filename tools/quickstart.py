@@ -67,6 +67,8 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, default=5, help='how many runs of each student')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
     args = parser.parse_args()
+    if args.seeds < 1:
+        parser.error(f'--seeds must be at least 1, but is {args.seeds}')
     console = Console()
 
     columns = (

@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,28 @@ def _read(text: str) -> Any:
     if not set(text) & set(',()[]'):
         return DictAction._parse_int_float_bool(text.strip('\'"'))
     return DictAction._parse_iterable(text)
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Return what reads an option that is a whole number of at least so much."""
+
+    def read(text: str) -> int:
+        if not text.lstrip('+-').isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f'must be a whole number of at least {least}, but is {text}'
+            )
+        return int(text)
+
+    return read
+
+
+def output_file(text: str) -> Path:
+    """Read an option that is a file to write, before anything is computed for it."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        wrong = f'{path} is a folder' if path.is_dir() else f'there is no folder {path.parent}'
+        raise argparse.ArgumentTypeError(wrong)
+    return path
 
 
 def add_traceback_argument(parser: argparse.ArgumentParser) -> None:

@@ -6,11 +6,14 @@ import copy
 import difflib
 import inspect
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 import torch.distributed
@@ -42,6 +45,13 @@ from .recipes import load_recipe
 from .resuming import check_same_run
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+#: What each of them sets for its processes, with what starts it.
+LAUNCHED = {
+    'pytorch': ('tools/dist_train.sh', ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')),
+    'slurm': ('tools/slurm_train.sh', ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST')),
+    'mpi': ('mpirun', ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'MASTER_ADDR')),
+}
 
 #: What a config need not have for an option to set it: MMEngine's Runner asks for it by name.
 RUNNER_OPTIONS = (
@@ -130,6 +140,17 @@ def load_config(args: argparse.Namespace) -> Config:
             pin = cfg[loader].get('pin_memory', True) and torch.cuda.is_available()
             cfg[loader].pin_memory = pin and not args.no_pin_memory
     return cfg
+
+
+def _check_launched(launcher: str) -> None:
+    """Refuse a launcher that is named but has not started this process."""
+    script, variables = LAUNCHED.get(launcher, ('', ()))
+    missing = [name for name in variables if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f'--launcher {launcher}: this process was not started by it, since {missing[0]} is not '
+            f'set in its environment: use {script}, or leave --launcher out'
+        )
 
 
 def hold_out(cfg: Config, share: float, seed: int = 0) -> None:
@@ -403,6 +424,41 @@ def check_files(cfg: Config, *loaders: str) -> None:
     ):
         if _missing(path, Path.is_file):
             raise FileNotFoundError(f'{option}: {absent(path)}')
+    if _asks_hub(cfg.model):
+        _look_for_hub()
+
+
+def _asks_hub(part: Any) -> bool:
+    """Return whether a part of a config has weights of timm's, which come from its hub."""
+    if isinstance(part, list | tuple):
+        return any(map(_asks_hub, part))
+    if not isinstance(part, dict):
+        return False
+    timm = 'timm' in str(part.get('type')).lower() and part.get('pretrained') is True
+    return timm or any(map(_asks_hub, part.values()))
+
+
+def _look_for_hub() -> None:
+    """Let the hub's client look into its cache alone where its host is not known.
+
+    It would try for a minute. Behind a proxy the host need not be known here.
+    """
+    from huggingface_hub import constants
+
+    host = urlsplit(constants.ENDPOINT).hostname
+    if constants.HF_HUB_OFFLINE or getproxies():
+        return
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+        print_log(
+            f"{host} is not known here: timm's weights (pretrained=True) are looked for in its "
+            'cache alone. Without a network set pretrained=False, and the file: checkpoint of a '
+            'teacher, checkpoint_path of a student',
+            'current',
+            level=30,
+        )
 
 
 def _missing(path: str | None, is_there: Callable[[Path], bool]) -> bool:
@@ -422,6 +478,9 @@ def build_runner(cfg: Config) -> Runner:
 
     MMEngine takes a GPU for granted in two places of a distributed start: it sets a CUDA device
     before the process group exists, and wraps the model for one. On a CPU both are done here.
+
+    Raises:
+        ValueError: If the config's launcher has not started this process.
     """
     use_restricted_loading()
     write_whole_files()
@@ -440,6 +499,7 @@ def build_runner(cfg: Config) -> Runner:
         cfg.val_cfg = dict(type='WholeBatchValLoop', _scope_=SCOPE, **cfg.val_cfg)
     cfg.setdefault('default_hooks', {}).setdefault('runtime_info', dict(type='aekt_mm.FiguresHook'))
     launcher = cfg.get('launcher', 'none')
+    _check_launched(launcher)
     if launcher != 'none' and not torch.cuda.is_available():
         _init_gloo(launcher)
         cfg.model_wrapper_cfg = {

@@ -2,8 +2,7 @@
 
 import itertools
 import json
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import numpy as np
@@ -162,21 +161,36 @@ def test_a_users_own_images(tmp_path):
     assert figures['bytes']['prepared']['ratio'] < 1
 
 
-def test_an_unknown_function_to_compare_with(run, tmp_path):
-    (tmp_path / 'peer.py').write_text('def loss(s, t, y): return (s - t).square().mean()\n')
-    command = [sys.executable, str(ROOT / 'tools/benchmark.py'), 'losses', '--against']
-    for spec, message in (
-        (f'{tmp_path}/absent.py:loss', 'there is no file'),
-        (f'{tmp_path}/peer.py:los', "has no function 'los'"),
-    ):
-        done = subprocess.run(
-            [*command, spec], capture_output=True, text=True, env={'PYTHONPATH': str(ROOT)}
-        )
-        assert done.returncode == 1 and message in done.stderr
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['losses', '--methods', 'rkd'], 'losses --methods rkd: choose from kd, dkd'),
+        (['losses', '--rounds', '0'], '--rounds: must be a whole number of at least 1, but is 0'),
+        (['step', '--batch-sizes', '-1'], 'at least 1, but is -1'),
+        (['step', '--iterations', 'x'], 'at least 1, but is x'),
+        (['losses', '--out', 'nowhere/x.json'], '--out: there is no folder nowhere'),
+        (['losses', '--out', '.'], '--out: . is a folder'),
+        (['images'], 'images needs a folder of images'),
+        (['images', 'nowhere'], 'benchmark: nowhere has no images'),
+        (['losses', '--against', 'absent.py:loss'], "benchmark: .*there is no file 'absent.py'"),
+        (['losses', '--against', 'peer.py:los'], "benchmark: .*peer.py has no function 'los'"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_measured(
+    arguments, message, tool, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path('peer.py').write_text('def loss(s, t, y): return 0\n')
+    left = tool('tools/benchmark.py', *arguments)
+    assert re.search(message, capsys.readouterr().err if left == '2' else left)
 
-    out = tmp_path / 'figures.json'
-    printed = run(*command, f'{tmp_path}/peer.py:loss', '--rounds', '2', '--out', out)
-    assert 'against' in printed
-    content = json.loads(out.read_text())
+
+def test_a_function_to_compare_with(tool, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # from wherever it is called
+    Path('peer.py').write_text('def loss(s, t, y): return (s - t).square().mean()\n')
+    options = ['--against', 'peer.py:loss', '--rounds', '2', '--out', 'figures.json']
+    assert tool('tools/benchmark.py', 'losses', *options) is None
+    assert 'against' in capsys.readouterr().out
+    content = json.loads(Path('figures.json').read_text())
     assert content['unit'] == 'ms' and content['machine']['torch'] == torch.__version__
     assert set(content['figures']['(256, 1000)']) >= {'against', 'dkd', 'torch KL'}

@@ -26,6 +26,15 @@ def tool():
     return runpy.run_path(str(ROOT / 'tools/analysis_tools/recipe_table.py'))
 
 
+def test_help_writes_nothing(tool, monkeypatch, capsys):
+    main = tool['main']
+    monkeypatch.setitem(main.__globals__, 'generated', lambda: pytest.fail('it writes'))
+    monkeypatch.setattr('sys.argv', ['recipe_table.py', '--help'])
+    with pytest.raises(SystemExit, match='0'):
+        main()
+    assert 'Write the table of recipes' in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_documentation_and_metafiles_are_up_to_date(tool):
     for path, text in tool['generated']().items():

@@ -4,6 +4,7 @@ import argparse
 import copy
 import json
 import runpy
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -367,3 +368,42 @@ def test_images_from_prepared_sets(tmp_path):
     assert cfg.val_dataloader.dataset.data_root == str(tmp_path / 'val')
     check_files(cfg, 'train_dataloader', 'val_dataloader')
     assert parse(recipe).val_dataloader.dataset.type == 'ImageNet'
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'variable', 'script'),
+    [
+        ('slurm', 'SLURM_PROCID', 'tools/slurm_train.sh'),
+        ('pytorch', 'RANK', 'tools/dist_train.sh'),
+        ('mpi', 'OMPI_COMM_WORLD_RANK', 'mpirun'),
+    ],
+)
+def test_a_launcher_that_has_not_launched(launcher, variable, script, monkeypatch):
+    monkeypatch.delenv(variable, raising=False)
+    message = f'--launcher {launcher}: .*{variable} is not set in its environment: use {script}'
+    with pytest.raises(ValueError, match=message):
+        build_runner(Config(dict(launcher=launcher)))
+
+
+def test_timm_without_a_network_looks_into_its_cache_alone(monkeypatch):
+    constants = pytest.importorskip('huggingface_hub.constants')
+
+    def unknown(*_):
+        raise socket.gaierror(-2, 'Name or service not known')
+
+    monkeypatch.setattr(socket, 'getaddrinfo', unknown)
+    monkeypatch.setattr(launching, 'getproxies', dict)
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    said = []
+    monkeypatch.setattr(launching, 'print_log', lambda text, *_, **__: said.append(text))
+    student = dict(type='TimmClassifier', model_name='resnet18', pretrained=False)
+    check_files(Config(dict(model=dict(student=student))))
+    assert not constants.HF_HUB_OFFLINE
+    student['pretrained'] = True
+    monkeypatch.setattr(launching, 'getproxies', lambda: dict(https='proxy'))
+    check_files(Config(dict(model=dict(student=student))))
+    assert not constants.HF_HUB_OFFLINE
+    monkeypatch.setattr(launching, 'getproxies', dict)
+    check_files(Config(dict(model=dict(student=student))))
+    assert constants.HF_HUB_OFFLINE
+    assert "is not known here: timm's weights (pretrained=True)" in said[0]

@@ -12,6 +12,7 @@ from torch.distributed.elastic.rendezvous import (
     rendezvous_handler_registry,
 )
 
+LOOPBACK = ['--rdzv_backend=loopback', '--rdzv_endpoint=127.0.0.1']
 LAUNCH = Path(__file__).parents[2] / 'tools/_launch.py'
 
 
@@ -33,7 +34,7 @@ def test_a_single_machine_meets_where_no_other_can_reach_it(port, launcher, monk
             probe.bind(('127.0.0.1', 0))
             port = probe.getsockname()[1]
         monkeypatch.setenv('PORT', str(port))
-    assert launcher['options']() == ['--rdzv_backend=loopback']
+    assert launcher['options']() == LOOPBACK
     parameters = RendezvousParameters('loopback', '', 'run', 1, 1)
     info = rendezvous_handler_registry.create_handler(parameters).next_rendezvous()
     met = info.bootstrap_store_info
@@ -64,7 +65,7 @@ def test_processes_of_a_machine_talk_through_its_loopback(launcher, monkeypatch)
     monkeypatch.delenv('NNODES')
     launcher['launch']('2', 'train.py')
     assert {os.environ['GLOO_SOCKET_IFNAME'], os.environ['NCCL_SOCKET_IFNAME']} == names
-    assert started[-1] == ['--rdzv_backend=loopback', '--nproc_per_node=2', 'train.py']
+    assert started[-1] == [*LOOPBACK, '--nproc_per_node=2', 'train.py']
 
 
 def test_several_machines_meet_where_they_are_told(launcher, monkeypatch):

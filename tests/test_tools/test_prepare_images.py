@@ -62,6 +62,10 @@ def test_keeps_bytes_and_prepares_only_what_is_asked_for(prepare, tmp_path):
     'arguments, message',
     [
         (['--sets', 'tests'], "has no image set 'tests': it has train, val"),
+        (
+            ['--cfg-options', 'val_dataloader.dataset.type=aekt_mm.Digits'],
+            'reads aekt_mm.Digits, wh',
+        ),
         (['--quality', '0'], 'quality must be a whole number from 1 to 100, but is 0'),
         (['--verify'], 'there is no prepared image set in out/train'),
         (
@@ -73,3 +77,34 @@ def test_keeps_bytes_and_prepares_only_what_is_asked_for(prepare, tmp_path):
 def test_mistakes_are_named(prepare, arguments, message):
     with pytest.raises(SystemExit, match=message):
         prepare(*arguments)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--short-side', '0'], 'at least 1, but is 0'),
+        (['--workers', '-1'], 'at least 0, but is -1'),
+        (['--cfg-options', 'model'], 'must be KEY=VALUE'),
+    ],
+)
+def test_options_out_of_range(prepare, arguments, message, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        prepare(*arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('x = (', r'the config config\.py can not be read: SyntaxError'),
+        ('x = 1', r'the config config\.py has no train_dataloader with a dataset'),
+        (None, r'there is no config config\.py'),
+    ],
+)
+def test_what_is_no_recipe(prepare, text, message):
+    config = Path('config.py')
+    config.unlink()
+    if text is not None:
+        config.write_text(text)
+    with pytest.raises(SystemExit, match=f'prepare_images: {message}'):
+        prepare()

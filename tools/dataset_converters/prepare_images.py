@@ -10,16 +10,23 @@ image is read against its checksum.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from rich.filesize import decimal
 
+from aekt_mm.engine.command_line import (
+    Options,
+    add_traceback_argument,
+    mistakes_in_a_line,
+    whole_number,
+)
 from aekt_mm.engine.image_preparing import prepare_images, verify_images
 from aekt_mm.engine.launching import check_files, override
 from aekt_mm.engine.prepared_sets import image_sets, origin
+from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.registry import DATASETS, build
 
 
@@ -27,38 +34,44 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='whose image sets to prepare')
+    parser.add_argument('config', help='path or name of the recipe whose image sets to prepare')
     parser.add_argument('folder', type=Path, help='where they go')
     parser.add_argument('--sets', nargs='+', help='which; all, if not given')
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
-        '--short-side', type=int, default=256, help='of training images, in pixels (256)'
+        '--short-side',
+        type=whole_number(1),
+        default=256,
+        help='of training images, in pixels (256)',
     )
     size.add_argument('--keep-bytes', action='store_true', help='keep all images as they are')
     parser.add_argument('--quality', type=int, default=90, help='of JPEGs that are written (90)')
-    parser.add_argument('--workers', type=int, help='processes; as many as cores, if not given')
+    parser.add_argument(
+        '--workers',
+        type=whole_number(0),
+        help='processes; as many as cores, if not given; 0: this one',
+    )
     parser.add_argument('--verify', action='store_true', help='check every image of sets there are')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='as of train.py'
+        '--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE', help='as of train.py'
     )
+    add_traceback_argument(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    try:
+    with mistakes_in_a_line('prepare_images', args):
         run(args)
-    except (OSError, ValueError, ImportError) as error:
-        sys.exit(f'prepare_images: {error}')
 
 
 def run(args: argparse.Namespace) -> None:
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'there is no config {args.config}')
-    cfg = Config.fromfile(args.config)
+    cfg = load_recipe(args.config)
     if args.cfg_options is not None:
         override(cfg, args.cfg_options)
     sets = image_sets(cfg)
+    if not sets:
+        raise ValueError(f'the config {args.config} has no train_dataloader with a dataset')
     for name in args.sets or sets:
         if name not in sets:
             raise ValueError(f'{args.config} has no image set {name!r}: it has {", ".join(sets)}')
@@ -67,9 +80,16 @@ def run(args: argparse.Namespace) -> None:
         for name in sets:
             print(f'{args.folder / name}: all {verify_images(args.folder / name)} images are whole')
         return
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    for name, dataset in sets.items():
+        kind = DATASETS.get(dataset['type'])
+        if not (isinstance(kind, type) and issubclass(kind, BaseDataset)):
+            raise ValueError(
+                f'{name}_dataloader reads {dataset["type"]}, which is no data set of image files: '
+                'there is nothing to prepare'
+            )
     loaders = {loader: cfg[loader] for loader in (f'{name}_dataloader' for name in sets)}
     check_files(Config(dict(model={}, **loaders)), *loaders)
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     for name, dataset in sets.items():
         manifest = prepare_images(
             build(DATASETS, dict(dataset, pipeline=[])),
