@@ -482,6 +482,8 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         ValueError: If the config's launcher has not started this process.
     """
+    launcher = cfg.get('launcher', 'none')
+    _check_launched(launcher)
     use_restricted_loading()
     write_whole_files()
     render_configs_once()
@@ -498,8 +500,6 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('val_cfg') is not None and 'type' not in cfg.val_cfg:
         cfg.val_cfg = dict(type='WholeBatchValLoop', _scope_=SCOPE, **cfg.val_cfg)
     cfg.setdefault('default_hooks', {}).setdefault('runtime_info', dict(type='aekt_mm.FiguresHook'))
-    launcher = cfg.get('launcher', 'none')
-    _check_launched(launcher)
     if launcher != 'none' and not torch.cuda.is_available():
         _init_gloo(launcher)
         cfg.model_wrapper_cfg = {

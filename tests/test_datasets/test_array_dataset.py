@@ -73,7 +73,8 @@ def test_batches_can_be_pinned(dataset, monkeypatch):
         torch.Tensor, 'pin_memory', lambda self, device=None: pinned.append(self) or self
     )
     batch = pin_memory(dataset[3])
-    assert len(pinned) == 1 and pinned[0] is batch['inputs']
+    assert len(pinned) == 2 and pinned[0] is batch['inputs']
+    assert pinned[1] is batch['data_samples'].gt_label
     assert batch['data_samples'].gt_label.tolist() == [LABELS[3]]
 
 
