@@ -27,7 +27,7 @@ PREFIX = f'{__package__}::'
 _PLACES = Path(__file__).parent / '.mim' / 'configs', Path(__file__).parents[1] / 'configs'
 
 #: The recipes as installed, or else those of the checkout that the package is imported from.
-CONFIGS = next((folder.resolve() for folder in _PLACES if folder.is_dir()), None)
+CONFIGS = next((folder.resolve() for folder in _PLACES if folder.is_dir()), _PLACES[-1])
 
 #: What a recipe is put together from beside its method, each from a folder of ``configs/_base_``.
 PARTS = ('pair', 'dataset', 'schedule')
@@ -48,7 +48,7 @@ def find_recipe(reference: str, folder: str | Path = '.') -> Path:
         ValueError: If the recipe has no such part, or the file does not define what the part does.
     """
     name, _, swaps = reference.removeprefix(PREFIX).partition('?')
-    if CONFIGS is None:
+    if not CONFIGS.is_dir():
         raise FileNotFoundError(f'{reference}: {__package__} is here without its recipes')
     parts = {}
     for swap in filter(None, swaps.split('&')):

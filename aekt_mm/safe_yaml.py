@@ -13,7 +13,10 @@ from mmengine.fileio import YamlHandler, register_handler
 PLAIN_TAGS = ('tuple', 'list', 'dict', 'str', 'unicode', 'bytes', 'bool', 'int', 'float', 'complex')
 
 
-class DataLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
+_Base: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+
+
+class DataLoader(_Base):
     """YAML's safe loader, which also knows Python's plain types."""
 
 

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 ruff check .
 ruff format --check .
+mypy
 
 export OMP_NUM_THREADS=1
 python -m pytest --numprocesses 2 "$@"

@@ -4,7 +4,7 @@ import datetime
 import importlib.resources
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,9 @@ def _teacher_row(predictions: Predictions) -> dict[str, dict[str, float]]:
     }
 
 
-def _look(report: Report, arms: dict[str, Sequence[Run]], predictions: Predictions | None) -> None:
+def _look(
+    report: Report, arms: Mapping[str, Sequence[Run]], predictions: Predictions | None
+) -> None:
     """Add to a report whatever there is to see of the runs of its arms."""
     pictured = dict(list(arms.items())[:PICTURED])
     if len(pictured) < len(arms):

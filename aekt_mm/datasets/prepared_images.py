@@ -199,9 +199,11 @@ class PreparedIndex(Sequence):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int | slice) -> 'dict | PreparedIndex':
-        if isinstance(index, slice):
-            return self.subset(index)
+    def __getitem__(self, index: Any) -> Any:
+        return self.subset(index) if isinstance(index, slice) else self.image(index)
+
+    def image(self, index: int) -> dict:
+        """Return the path and the label of one image."""
         image = int(self.rows[index])
         number = bisect_right(self._starts, image) - 1
         row = image - self._starts[number]

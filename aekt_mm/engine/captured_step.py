@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -20,7 +21,7 @@ OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 EAGER_STEPS = 3
 
 
-def take_step(model: nn.Module, optim_wrapper: OptimWrapper, data: dict) -> dict[str, Tensor]:
+def take_step(model: Any, optim_wrapper: OptimWrapper, data: dict) -> dict[str, Tensor]:
     """Take a training step, without reading anything from the device.
 
     Args:
@@ -117,6 +118,7 @@ class CapturedStep:
                 '--capture'
             )
         _copy(data, self.batch)
+        assert self.graph is not None  # captured above
         self.graph.replay()
         self.optim_wrapper._inner_count += 1  # what MMEngine counts in a step
         return dict(zip(self.names, self.figures.clone().unbind()))

@@ -101,7 +101,8 @@ def compare(training: ClassNames, other: ClassNames) -> None:
     if training.folders is not None and other.folders is not None:
         ours, theirs = training.folders, other.folders
     else:
-        ours, theirs = training.names or training.folders, other.names or other.folders
+        ours = training.names or training.folders or ()
+        theirs = other.names or other.folders or ()
     if theirs == ours[: len(theirs)]:
         return
     number = numbered_otherwise(theirs, ours)

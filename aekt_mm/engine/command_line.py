@@ -122,7 +122,7 @@ def quiet_start(work_dir: str | Path, traceback: bool) -> Iterator['StartHook']:
             yield hook
     except BaseException as error:
         if hook.started:
-            error.started = True
+            setattr(error, 'started', True)  # noqa: B010  # exceptions declare no such attribute
         hook.release(say=hook.started or not isinstance(error, Exception))
         if not hook.started:
             _remove_new(work_dir, before, missing)

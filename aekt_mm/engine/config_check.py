@@ -189,7 +189,7 @@ def check_config(cfg: Config, purpose: str = 'train') -> None:
     Raises:
         ValueError: Naming each place, its value and what would be right, up to three of them.
     """
-    mistakes = []
+    mistakes: list[str] = []
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         for mistake in _mistakes(cfg, purpose):
             # a part that can't be built since an option is wrong needs no mention of its own

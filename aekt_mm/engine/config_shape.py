@@ -1,6 +1,6 @@
 """Where a config must have a dict or a list, and where a dict must say its type."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -67,7 +67,7 @@ def misshapen(part: Any, place: str = '') -> Iterator[str]:
         if untyped and (typed or (single and _in(place, ('*_evaluator', 'param_scheduler')))):
             yield f"{place} has no type: it must say what it is, as in dict(type='...')"
     if place.count('.') < 3:
-        items = part.items() if isinstance(part, dict) else ()
+        items: Iterable[tuple[Any, Any]] = part.items() if isinstance(part, dict) else ()
         items = enumerate(part) if isinstance(part, list | tuple) else items
         for name, within in items:
             yield from misshapen(within, f'{place}.{name}' if place else str(name))

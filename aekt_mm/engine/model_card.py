@@ -106,7 +106,7 @@ def _network(teacher: dict) -> str:
 
 
 def _data(cfg: Config, meta: dict) -> Iterator[tuple[str, str]]:
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    dataset: Any = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     while isinstance(dataset.get('dataset'), dict):
         dataset = dataset.dataset
     if dataset:

@@ -78,7 +78,7 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
 class Reliability(NamedTuple):
     """What a reliability diagram shows: (bins,) float64 each, NaN where a bin is empty."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # a tuple's method of this name is not needed
     confidence: Tensor
     accuracy: Tensor
 
@@ -125,9 +125,9 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float
         >>> calibration_error(torch.tensor([[0., 0.], [0., 0.]]), torch.tensor([0, 1]))
         0.0
     """
-    bins = reliability(logits, labels, bins)
-    gap = (bins.confidence - bins.accuracy).abs().nan_to_num()
-    return (bins.count * gap).sum().item() / len(labels)
+    found = reliability(logits, labels, bins)
+    gap = (found.confidence - found.accuracy).abs().nan_to_num()
+    return (found.count * gap).sum().item() / len(labels)
 
 
 def measure(student: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dict[str, float]:

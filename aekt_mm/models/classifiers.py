@@ -98,7 +98,7 @@ def config_order(config: Config, preprocessor: dict | None = None) -> str:
         preprocessor: What prepares the images. By default the config's.
     """
     for loader in ('train_dataloader', 'test_dataloader'):
-        dataset = (config.get(loader) or {}).get('dataset') or {}
+        dataset: Any = (config.get(loader) or {}).get('dataset') or {}
         while 'dataset' in dataset and not dataset.type.endswith(('InMemory', 'CropDataset')):
             dataset = dataset.dataset
         crops = dataset.get('type', '').endswith('CropDataset')
@@ -135,7 +135,7 @@ def _config_file(spec: str) -> str:
     if package == SCOPE:
         return str(find_recipe(spec))
     found = find_spec(package)
-    if found is None:
+    if found is None or found.origin is None:
         raise FileNotFoundError(f'{spec}: the package {package} is not installed')
     return str(Path(found.origin).parent / '.mim' / 'configs' / name)
 

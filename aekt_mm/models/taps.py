@@ -109,7 +109,7 @@ class FeatureTaps:
         Raises:
             RuntimeError: If a module was not run.
         """
-        features, self.features = self.features, None
+        features, self.features = self.features or {}, None
         missing = [path for path in self.paths if path not in features]
         if missing:
             raise RuntimeError(f'the {self.whose} did not run its module {missing[0]!r}')

@@ -4,6 +4,7 @@ import difflib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import get_torchvision_models
@@ -159,11 +160,12 @@ def _same(held: Tensor, read: Tensor) -> bool:
 def _fill(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
     """Load weights that fit, and see that the network then holds them."""
     wanted = model.state_dict()
-    state = OrderedDict((k, v) for k, v in state.items() if v.shape == wanted[k].shape)
+    fitting = OrderedDict((k, v) for k, v in state.items() if v.shape == wanted[k].shape)
     # what fits is of the present layout; some networks of torchvision ask for its version
-    state._metadata = {name: {'version': m._version} for name, m in model.named_modules()}
+    versioned: Any = fitting
+    versioned._metadata = {name: {'version': m._version} for name, m in model.named_modules()}
     # names were compared, all but those of batch counters; what came of it is below
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict(fitting, strict=False)
     check_held(model.state_dict(), state, source)
 
 
