@@ -166,7 +166,7 @@ def _fill(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> Non
     versioned._metadata = {name: {'version': m._version} for name, m in model.named_modules()}
     # names were compared, all but those of batch counters; what came of it is below
     model.load_state_dict(fitting, strict=False)
-    check_held(model.state_dict(), state, source)
+    check_held(model.state_dict(), fitting, source)
 
 
 def find_weights(checkpoint: dict, source: str | Path) -> dict[str, Tensor]:
