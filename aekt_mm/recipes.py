@@ -166,12 +166,12 @@ def _composable(method: str) -> list[str]:
 
 
 def _alone(pair: str) -> Path:
-    """Return the recipe of the student of a pair, ``TEACHER_STUDENT_DATASET``, alone."""
+    """Return the recipe of a pair's student alone; a pair is ``TEACHER_STUDENT_DATASET``."""
     return CONFIGS / 'vanilla' / f'vanilla_{pair.partition("_")[2]}.py'
 
 
 def _with_parts(name: str, text: str, parts: Mapping[str, Path]) -> str:
-    """Return the text of a recipe that differs in the files that it is put together from."""
+    """Return a recipe's text with other files as its parts."""
     if 'pair' in parts:
         taken = set(re.findall(r'_base_\.(pair|beta)\b', text))
         defined = Config.fromfile(parts['pair'], import_custom_modules=False).keys()
@@ -190,7 +190,7 @@ def _with_parts(name: str, text: str, parts: Mapping[str, Path]) -> str:
 
 @cache
 def _scratch() -> tempfile.TemporaryDirectory:
-    """Return a folder that goes with the process."""
+    """Return a folder that is removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix=f'{__package__}_')
 
 

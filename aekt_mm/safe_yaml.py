@@ -1,4 +1,4 @@
-"""YAML is data: MMEngine, which builds any object that a file names, reads it with this instead.
+"""Safe YAML loading, in the place of MMEngine's, which builds any object that a file names.
 
 Once ``import aekt_mm`` has run, that holds for every config of the process, with its bases, and for
 whatever else ``mmengine.load`` reads.

@@ -573,7 +573,7 @@ def memory(recipe: str, batch_size: int = 64) -> dict:
 
 
 def peak_memory(step: Callable[[], None], *held: Any) -> float:
-    """Return the most memory that a step and what it works on hold at once, in MiB.
+    """Return the peak memory of a step, its model and optimizer included, in MiB.
 
     Args:
         step: What is measured.

@@ -1,4 +1,4 @@
-"""How fast a user's own images are loaded: from their files, and prepared."""
+"""Loading speed of a user's own images, from files and prepared."""
 
 import tempfile
 import time

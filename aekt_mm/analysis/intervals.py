@@ -1,4 +1,4 @@
-"""How sure a difference is that a few seeds show."""
+"""Confidence intervals of paired differences."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What students and their teachers predict for the same images."""
+"""Predictions of students and teachers for the same images."""
 
 import copy
 from collections.abc import Sequence

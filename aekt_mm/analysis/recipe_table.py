@@ -1,4 +1,4 @@
-"""What recipes are made of: the table of the documentation and the index that MIM searches."""
+"""The table of recipes in the documentation, and MIM's index of them."""
 
 import functools
 import json
@@ -177,7 +177,7 @@ def figures(results: list[dict]) -> str:
 
 
 def metafile(method: str, recipes: Iterable[Recipe], results: list[dict]) -> str:
-    """Return what MIM and mmpretrain's index read of a folder of recipes.
+    """Return the metafile of a folder of recipes, for MIM and mmpretrain's index.
 
     Args:
         method: The folder.

@@ -1,4 +1,4 @@
-"""Runs that have ended: their config, checkpoint, logs, and which are the same but for the seed."""
+"""Finished runs: config, checkpoint and logs, grouped by seed."""
 
 import itertools
 import json
@@ -24,13 +24,13 @@ INCIDENTAL = re.compile(
     r'|default_hooks\..*|env_cfg\..*|custom_imports\..*|.*\.pin_memory|.*\.persistent_workers)'
 )
 
-#: Environment lines that say nothing of a run that another does not.
+#: Lines of the environment that are the same for every run.
 _TEDIOUS = ('compiling details', ' - ', 'numpy_random_seed', 'Runtime environment', 'mp_cfg')
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run, or a recipe with or without the weights it led to.
+    """A run, or a recipe with or without weights.
 
     Attributes:
         name: What it is called here.

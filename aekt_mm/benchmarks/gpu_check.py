@@ -1,4 +1,4 @@
-"""Whether a machine with a GPU is ready to train on, and what a step takes there.
+"""Checks of a machine with a GPU, and the time of a training step there.
 
 The checks need no data: images and teacher are random.
 """

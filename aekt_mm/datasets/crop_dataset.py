@@ -134,7 +134,7 @@ class CropDataset(ViewDataset):
 
 
 def _batch_memory(*shape: int) -> torch.Tensor:
-    """Return a batch of bytes that are still to be written.
+    """Return uninitialised memory for a batch.
 
     In a loader's worker they are shared with the training process at once, as those of torch's
     ``default_collate`` are: handing the batch over copies nothing then.

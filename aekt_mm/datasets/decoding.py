@@ -1,4 +1,4 @@
-"""Decoding no more of an image than its crop needs."""
+"""Partial decoding: no more of an image than its crop needs."""
 
 import math
 from collections.abc import Callable

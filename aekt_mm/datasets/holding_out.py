@@ -1,4 +1,4 @@
-"""A part of the training set that is held out, to choose settings on."""
+"""Held-out parts of a training set, for choosing settings."""
 
 import os
 from collections.abc import Hashable, Iterator, Sequence
@@ -117,7 +117,7 @@ def _below_wrappers(dataset: Any) -> Iterator[Any]:
 
 
 def _renew(dataset: Any) -> None:
-    """Let wrappers count anew what is below them."""
+    """Let wrappers recount their samples."""
     for each in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
         if each is not None:
             _renew(each)
@@ -139,7 +139,7 @@ def _labels(dataset: Any) -> np.ndarray:
 
 
 def _names(dataset: Any, alone: bool) -> Iterator[Hashable]:
-    """Return what names each sample: its file, its pixels, or its number."""
+    """Return a key for each sample: its file, its pixels, or its number."""
     if isinstance(dataset, InMemory) or (isinstance(dataset, ArrayDataset) and not alone):
         return (image.tobytes() for image in dataset.images.numpy())
     if isinstance(dataset, ArrayDataset):

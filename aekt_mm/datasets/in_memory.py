@@ -86,7 +86,7 @@ class InMemory(ArrayDataset):
 
     @staticmethod
     def _check(unreadable: dict[int, str], most: int) -> None:
-        """Name what can't be read: in a warning as far as it may be so, and else in an error."""
+        """Name unreadable images: in a warning up to ``most`` of them, else in an error."""
         lines = [unreadable[index] for index in sorted(unreadable)]
         message = '\n  '.join(
             [f"{len(lines)} images can't be read, max_unreadable is {most}:", *lines[:NAMED]]
@@ -120,7 +120,7 @@ def _processes_of_this_machine() -> Sequence[int]:
 
 
 def _array(shape: tuple[int, ...], dtype: np.dtype, peers: Sequence[int]) -> np.ndarray:
-    """Return an array, one for all processes of this machine.
+    """Return one array, shared by all processes of this machine.
 
     It is a file without a name, mapped by each: other than shared memory it has no limit in a
     container, and is gone with the last process, however that ends.

@@ -37,7 +37,7 @@ SIGNATURE = b'aekt tiles\0'
 
 
 class JpegHeader(NamedTuple):
-    """What is to be known of an upright JPEG of grey or RGB pixels before it is decoded.
+    """The header of an upright JPEG of grey or RGB pixels.
 
     Attributes:
         height: In pixels.

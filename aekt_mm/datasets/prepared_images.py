@@ -187,7 +187,7 @@ class PreparedIndex(Sequence):
 
     @property
     def digest(self) -> str:
-        """What names the images and labels, wherever they lie."""
+        """A digest of images and labels, whatever their folder."""
         digest = self.manifest['digest']
         if len(self) == self.manifest['images'] and (np.diff(self.rows) == 1).all():
             return digest
@@ -260,7 +260,7 @@ class PreparedImages(BaseDataset):
     @property
     @force_full_init
     def digest(self) -> str:
-        """What names the set's images and labels, wherever they lie."""
+        """A digest of the set's images and labels, whatever their folder."""
         return self.data_list.digest
 
     @force_full_init

@@ -1,4 +1,4 @@
-"""The batches of a data set that is held in memory, taken where the model is."""
+"""Batches of an in-memory data set, without a dataloader, on the model's device."""
 
 from collections.abc import Iterator
 from typing import Any

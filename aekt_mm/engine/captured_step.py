@@ -124,7 +124,7 @@ class CapturedStep:
         return dict(zip(self.names, self.figures.clone().unbind()))
 
     def forget(self) -> None:
-        """Capture anew before the next step: something that is a constant of the graph changes."""
+        """Capture anew before the next step, since a constant of the graph changes."""
         self.graph = None
 
     def _on_own_stream(self, data: dict) -> dict[str, Tensor]:
@@ -170,7 +170,7 @@ class CapturedStep:
                 self.set_rates[k] = group['lr']
 
     def _constants(self) -> list[tuple]:
-        """Return what the graph has as numbers."""
+        """Return the optimizer's options that are constants of the graph."""
         names = ('momentum', 'weight_decay', 'betas', 'eps')
         groups = self.optim_wrapper.optimizer.param_groups
         return [tuple(group.get(name) for name in names) for group in groups]

@@ -1,4 +1,4 @@
-"""Whether the data sets of a run number their classes alike.
+"""The class numbers of a run's data sets, compared by class name.
 
 A label is a number. What it stands for is known by name: of a folder a class, of the annotations,
 of a prepared set, of a dataset's own code.

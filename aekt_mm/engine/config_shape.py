@@ -1,4 +1,4 @@
-"""Where a config must have a dict or a list, and where a dict must say its type."""
+"""The shape of a config: which parts are dicts, which are lists, which need a type."""
 
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -38,14 +38,14 @@ _PLAIN = (bool, bytes, dict, float, int, list, str, tuple)
 
 
 def matches(place: str, pattern: str) -> bool:
-    """Return whether a dotted name is one of those that a pattern means."""
+    """Return whether a dotted name matches a pattern."""
     return fnmatchcase(place, pattern) and (
         pattern.startswith('*.') or place.count('.') == pattern.count('.')
     )
 
 
 def misshapen(part: Any, place: str = '') -> Iterator[str]:
-    """Say what of a config is no dict or list where one belongs, or has no type.
+    """Yield the parts of a config that should be a dict or a list, or have no type.
 
     Args:
         part: The config, or what it has at a place.

@@ -1,4 +1,4 @@
-"""What ends a run from outside: signals, the death of its launcher, a second run beside it."""
+"""Ends from outside: signals, a dead launcher, a second run in the same folder."""
 
 import ctypes
 import errno

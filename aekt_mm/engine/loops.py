@@ -1,4 +1,4 @@
-"""Loops of training that end as they would have if they are ended and resumed."""
+"""Training loops with exact resume."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a published student is: a model card, as Hugging Face's hub and any reader take it."""
+"""The model card of a published student, in the form of Hugging Face's hub."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The logits of a recipe's student and of its teacher for a whole data set, on a GPU if any."""
+"""Student's and teacher's logits for a whole test set, on a GPU where there is one."""
 
 import json
 from collections.abc import Iterator

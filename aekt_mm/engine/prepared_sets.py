@@ -1,4 +1,4 @@
-"""Which image sets a config reads, and letting it read them from where they were prepared."""
+"""The image sets of a config, and their replacement by prepared sets."""
 
 import json
 from pathlib import Path

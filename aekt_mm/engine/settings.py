@@ -1,4 +1,4 @@
-"""Settings as data: reading them without running code, and by dotted names."""
+"""Settings as data: parsed without running code, flattened to dotted names."""
 
 import ast
 from typing import Any

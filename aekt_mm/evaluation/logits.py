@@ -1,4 +1,4 @@
-"""What a student's logits say of it: alone, and beside its teacher's.
+"""Measures of a student's logits, alone and beside its teacher's.
 
 Functions of the logits of a whole data set, computed in float64. Which of them a study reports,
 :func:`measure` says.
@@ -84,7 +84,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(logits: Tensor, labels: Tensor, bins: int = BINS) -> Reliability:
-    """Return how many samples fall into bins of confidence, how sure and how right they are.
+    """Return number, mean confidence and accuracy of the samples in bins of confidence.
 
     Args:
         logits: (N, C).
@@ -131,7 +131,7 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float
 
 
 def measure(student: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dict[str, float]:
-    """Return what a study reports of a student.
+    """Return the measures of a student that a study reports.
 
     Args:
         student: Logits (N, C).

@@ -1,4 +1,4 @@
-"""Reading checkpoints without running code from them, and not a damaged one; writing weights."""
+"""Weights-only loading of checkpoints, with checks for damage; writing of weights."""
 
 import argparse
 import hashlib

@@ -1,4 +1,4 @@
-"""A network's weights from a checkpoint of whatever layout, all of them or an error."""
+"""Weights from a checkpoint of any layout: all of them, or an error."""
 
 import difflib
 from collections import OrderedDict
@@ -227,7 +227,7 @@ def _distance(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> int:
 
 
 def check_finite(state: dict[str, Tensor], source: str | Path) -> None:
-    """Check that weights are numbers: a network with others predicts anything.
+    """Check that weights are finite.
 
     Raises:
         ValueError: If one is NaN or infinite; the message names it.
@@ -242,7 +242,7 @@ def check_finite(state: dict[str, Tensor], source: str | Path) -> None:
 
 
 def misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """Say what keeps the weights found from being those wanted: a line a kind, at most three."""
+    """Describe how the weights found differ from those wanted: at most three lines, one a kind."""
     kinds = {
         'different': [
             f'{name} is {tuple(found[name].shape)}, wanted {tuple(wanted[name].shape)}'

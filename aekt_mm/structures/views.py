@@ -25,7 +25,7 @@ _SPARES: list[np.random.MT19937] = []  # which kept_generators() lends to numpy
 
 
 class ViewKey(NamedTuple):
-    """What names a view: it seeds all of the sample's augmentation."""
+    """The key of a view: it seeds all of the sample's augmentation."""
 
     seed: int
     view: int
@@ -91,9 +91,8 @@ def draw(keys: Tensor, count: int) -> Tensor:
 def kept_generators() -> Iterator[None]:
     """Restore Python's, numpy's and torch's generators after what is drawn from them in between.
 
-    Numpy's generator is exchanged for another meanwhile, since to save its state takes longer than
-    to decode a small image; of a pair of normal numbers that it has drawn, a second one that nobody
-    has asked for yet is forgotten.
+    Numpy's generator is swapped for a spare one: to save its state takes longer than to decode a
+    small image. Numpy draws normal numbers in pairs, and the unused half of a pair is lost.
     """
     python, numpy, torchs = (
         random.getstate(),

@@ -1,4 +1,4 @@
-"""Batches of images that were augmented one by one."""
+"""mmpretrain's preprocessing for batches with views."""
 
 from typing import Any
 

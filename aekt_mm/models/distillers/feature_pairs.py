@@ -1,4 +1,4 @@
-"""What of the student's and the teacher's features is compared, and by which loss."""
+"""Pairs of student and teacher features, each with its loss."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

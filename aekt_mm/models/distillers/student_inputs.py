@@ -1,4 +1,4 @@
-"""What prepares a student's images, with the batch augmentations that the student asks for."""
+"""The student's data preprocessor, with the batch augmentations of its config."""
 
 from typing import Any
 

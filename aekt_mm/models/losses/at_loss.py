@@ -34,7 +34,7 @@ class ATLoss(FeatureLoss):
         super().__init__(weight)
 
     def build_projection(self, student_shape: Shapes, teacher_shape: Shapes) -> None:
-        """Make nothing, but see what is to be compared.
+        """Check the shapes; nothing is projected.
 
         Raises:
             ValueError: If the shapes are not (C, H, W).

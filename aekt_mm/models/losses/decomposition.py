@@ -1,4 +1,4 @@
-"""What a logit loss sees of a sample: two target margins and the non-target divergence."""
+"""Decomposition of logits: two target margins and the non-target divergence."""
 
 from typing import Any
 

@@ -88,7 +88,7 @@ class DistillLoss(TemperedLoss):
         raise NotImplementedError
 
     def statistics(self, student_margin: Tensor, teacher_margin: Tensor) -> dict[str, Tensor]:
-        """Return what is logged beside the loss, (N,) without gradient, of which the mean is taken.
+        """Return statistics to log, (N,) without gradient; their means are logged.
 
         Args:
             student_margin: (N,).

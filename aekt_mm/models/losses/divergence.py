@@ -1,4 +1,4 @@
-"""How far a student's whole distribution is from the teacher's, sample by sample."""
+"""KL divergence of the full distributions, sample by sample."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Explicit terms of the AEKT loss: what pulls the student's confidence in the target class.
+"""Explicit terms of the AEKT loss: the pull on the student's confidence in the target.
 
 Each is a function of the student's and the teacher's target margins, both (N,), that returns
 (N,); with p the probability of the target class, p = sigmoid(margin). The published summary of

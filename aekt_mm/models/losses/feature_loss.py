@@ -1,4 +1,4 @@
-"""What the losses on features share."""
+"""The base of the losses on features."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class FeatureLoss(nn.Module):
         self.weight = check_range('weight', weight, 0)
 
     def build_projection(self, student_shape: Shapes, teacher_shape: Shapes) -> None:
-        """Make what projects features of these shapes; the distiller calls it once.
+        """Build the projection of features of these shapes; the distiller calls it once.
 
         Args:
             student_shape: Without the batch, as (C, H, W) or (C,); a list of such for several.

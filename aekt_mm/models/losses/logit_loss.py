@@ -1,4 +1,4 @@
-"""What every loss on logits shares: bad input, a transform, soft targets, the mean."""
+"""The base of the losses on logits: input checks, transform, soft targets, mean."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What both networks' logits may go through before a loss sees them."""
+"""Transforms of both networks' logits before a loss."""
 
 import math
 from typing import Any

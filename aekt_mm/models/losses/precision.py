@@ -1,4 +1,4 @@
-"""What losses are computed in: float32 or wider, also under autocast."""
+"""Precision of the losses: float32 or wider, also under autocast."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext

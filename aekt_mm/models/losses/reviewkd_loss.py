@@ -94,7 +94,7 @@ class Fusion(nn.Module):
     def forward(
         self, own: Tensor, deeper: Tensor | None, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Return what is compared with the teacher's feature, and what the next stage is given."""
+        """Return the feature for the teacher's, and the one for the next stage."""
         own = self.conv1(own)
         if self.attention is not None and deeper is not None:
             deeper = F.interpolate(deeper, own.shape[-2:], mode='nearest')
