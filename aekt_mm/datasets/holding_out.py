@@ -94,11 +94,11 @@ def split(
         raise ValueError(f'share must be a number above 0 and below 1, but is {share!r}')
     labels = np.asarray(labels)
     order = np.random.default_rng(seed).permutation(len(labels))
-    held_out = np.zeros(len(labels), bool)
+    chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         of_class = order[labels[order] == label]
-        held_out[of_class[: round(share * len(of_class))]] = True
-    kept, held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        chosen[of_class[: round(share * len(of_class))]] = True
+    kept, held_out = np.flatnonzero(~chosen), np.flatnonzero(chosen)
     if not len(kept) or not len(held_out):
         raise ValueError(f'a share of {share:g} of {len(labels)} samples leaves a part empty')
     return kept, held_out
