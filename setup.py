@@ -61,7 +61,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['aekt_mm', 'aekt_mm.*']),
-    package_data={'aekt_mm.analysis': ['report.html']},
+    package_data={'aekt_mm': ['py.typed'], 'aekt_mm.analysis': ['report.html']},
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     # the original distributions go over the onedl-* ones, which an extra can't take away;

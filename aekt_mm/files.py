@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and those that are mapped with all their space."""
+"""Atomic writes, and space reserved for memory-mapped files."""
 
 import errno
 import hashlib
@@ -78,7 +78,7 @@ def remove_partials(*folders: str | Path) -> None:
 
 @contextmanager
 def naming(path: str | Path, instead_of: Path | None = None) -> Iterator[None]:
-    """Let an error of writing say which file it is of, which a full disk's does not.
+    """Add the file's name to an error of writing: that of a full disk has none.
 
     Args:
         path: The file.
@@ -94,7 +94,7 @@ def naming(path: str | Path, instead_of: Path | None = None) -> Iterator[None]:
 
 
 def with_checksum(content: dict) -> dict:
-    """Return what a JSON file is to hold, with a checksum of it.
+    """Return the content of a JSON file with a checksum.
 
     Examples:
         >>> with_checksum(dict(images=3))
@@ -104,7 +104,7 @@ def with_checksum(content: dict) -> dict:
 
 
 def check_checksum(content: dict, path: str | Path) -> None:
-    """Check what a JSON file holds; one that was written without a checksum is taken as it is.
+    """Check a JSON file's content against its checksum; without one nothing is checked.
 
     Args:
         content: Of the file.
@@ -124,7 +124,7 @@ def _checksum(content: dict) -> str:
 
 
 def reserve_space(file: BinaryIO, size: int) -> None:
-    """Give a new file all its disk space: writing to a map of one without would end in SIGBUS.
+    """Reserve a new file's disk space: without it a mapped write on a full disk ends in SIGBUS.
 
     Args:
         file: Open for writing, empty.

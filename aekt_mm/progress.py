@@ -1,4 +1,4 @@
-"""How far a long loop has come."""
+"""Progress of a long loop."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar

@@ -27,7 +27,7 @@ PREFIX = f'{__package__}::'
 _PLACES = Path(__file__).parent / '.mim' / 'configs', Path(__file__).parents[1] / 'configs'
 
 #: The recipes as installed, or else those of the checkout that the package is imported from.
-CONFIGS = next((folder.resolve() for folder in _PLACES if folder.is_dir()), None)
+CONFIGS = next((folder.resolve() for folder in _PLACES if folder.is_dir()), _PLACES[-1])
 
 #: What a recipe is put together from beside its method, each from a folder of ``configs/_base_``.
 PARTS = ('pair', 'dataset', 'schedule')
@@ -48,7 +48,7 @@ def find_recipe(reference: str, folder: str | Path = '.') -> Path:
         ValueError: If the recipe has no such part, or the file does not define what the part does.
     """
     name, _, swaps = reference.removeprefix(PREFIX).partition('?')
-    if CONFIGS is None:
+    if not CONFIGS.is_dir():
         raise FileNotFoundError(f'{reference}: {__package__} is here without its recipes')
     parts = {}
     for swap in filter(None, swaps.split('&')):
@@ -166,12 +166,12 @@ def _composable(method: str) -> list[str]:
 
 
 def _alone(pair: str) -> Path:
-    """Return the recipe of the student of a pair, ``TEACHER_STUDENT_DATASET``, alone."""
+    """Return the recipe of a pair's student alone; a pair is ``TEACHER_STUDENT_DATASET``."""
     return CONFIGS / 'vanilla' / f'vanilla_{pair.partition("_")[2]}.py'
 
 
 def _with_parts(name: str, text: str, parts: Mapping[str, Path]) -> str:
-    """Return the text of a recipe that differs in the files that it is put together from."""
+    """Return a recipe's text with other files as its parts."""
     if 'pair' in parts:
         taken = set(re.findall(r'_base_\.(pair|beta)\b', text))
         defined = Config.fromfile(parts['pair'], import_custom_modules=False).keys()
@@ -190,7 +190,7 @@ def _with_parts(name: str, text: str, parts: Mapping[str, Path]) -> str:
 
 @cache
 def _scratch() -> tempfile.TemporaryDirectory:
-    """Return a folder that goes with the process."""
+    """Return a folder that is removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix=f'{__package__}_')
 
 

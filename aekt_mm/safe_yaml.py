@@ -1,4 +1,4 @@
-"""YAML is data: MMEngine, which builds any object that a file names, reads it with this instead.
+"""Safe YAML loading, in the place of MMEngine's, which builds any object that a file names.
 
 Once ``import aekt_mm`` has run, that holds for every config of the process, with its bases, and for
 whatever else ``mmengine.load`` reads.
@@ -13,7 +13,10 @@ from mmengine.fileio import YamlHandler, register_handler
 PLAIN_TAGS = ('tuple', 'list', 'dict', 'str', 'unicode', 'bytes', 'bool', 'int', 'float', 'complex')
 
 
-class DataLoader(getattr(yaml, 'CSafeLoader', yaml.SafeLoader)):
+_Base: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+
+
+class DataLoader(_Base):
     """YAML's safe loader, which also knows Python's plain types."""
 
 

@@ -1,4 +1,4 @@
-"""What the stack says at its start that is not about the user's run, held back text by text.
+"""Start-up messages of the stack that are held back, one by one.
 
 Whatever is not listed here is said as it always was, also by the same code.
 """
@@ -44,7 +44,7 @@ def silence_stack() -> None:
 
 
 def about_the_run(record: logging.LogRecord) -> bool:
-    """Tell whether a line of the log is about the run, as a filter of a logger.
+    """Return whether a line of the log is about the run; a filter of a logger.
 
     Examples:
         >>> line = dict(level=30, msg='"FileClient" will be deprecated in future.')

@@ -74,7 +74,7 @@ def below(*folders, kinds=('.py', '.yml', '.yaml', '.md', '.sh')):
 def test_every_module_is_in_it(wheel):
     installed = {name for name in wheel.names if '.mim' not in name and name.endswith('.py')}
     assert installed == below('aekt_mm', kinds=('.py',))
-    assert 'aekt_mm/analysis/report.html' in wheel.names
+    assert {'aekt_mm/py.typed', 'aekt_mm/analysis/report.html'} <= set(wheel.names)
 
 
 def test_mim_finds_recipes_and_tools(wheel):

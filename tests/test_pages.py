@@ -23,7 +23,14 @@ from aekt_mm.registry import MODELS, build
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs' / 'en'
-PAGES = [ROOT / 'README.md', *sorted(DOCS.rglob('*.md')), *sorted(ROOT.glob('configs/*/README.md'))]
+CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
+PAGES = [
+    ROOT / 'README.md',
+    CONTRIBUTING,
+    *sorted(DOCS.rglob('*.md')),
+    *sorted(ROOT.glob('configs/*/README.md')),
+]
+NAMELESS = re.compile(r'\w*(?:NAME|STUDENT)\w*(?:\.\w+)?')  # files that are still to be written
 FENCED = re.compile(r'^```(\w+)\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 #: Pages whose snippets another test writes to files and runs.
@@ -74,7 +81,23 @@ def test_paths_of_the_repository_that_pages_name_are_there():
     }
     # of other projects
     others = ('tools/eval.py', 'configs/METHOD', 'configs/cifar100/dkd')
+    missing = {line for line in missing if not NAMELESS.search(line.partition(': ')[2])}
     assert not {line for line in missing if not any(other in line for other in others)}
+
+
+def test_contributors_are_told_of_what_there_is():
+    text = CONTRIBUTING.read_text(encoding='utf-8')
+    named = re.findall(r'`((?:aekt_mm|configs|docs|tests|tools)(?:/[\w.]+)*/?)`', text)
+    assert len(named) > 30
+    places = [re.sub(NAMELESS, '', path) for path in named]  # a new file's folder
+    assert not [path for path in places if not (ROOT / path).exists()]
+    packages = {path.parent.relative_to(ROOT) for path in ROOT.glob('aekt_mm/*/*.py')}
+    assert packages <= {Path(*Path(path).parts[:2]) for path in named}
+    # its examples are those of the files named before them
+    for path, example in re.findall(r'\(`(aekt_mm/[\w/.]+)`\):\n\n```python\n(.*?)```', text, re.S):
+        lines = [line.strip() for line in example.splitlines()]
+        source = [line.strip() for line in (ROOT / path).read_text(encoding='utf-8').splitlines()]
+        assert '\n'.join(lines) in '\n'.join(source)
 
 
 @pytest.mark.slow
@@ -121,6 +144,7 @@ def configs():
 def test_every_snippet_is_tried():
     """A snippet is a file by its first line, and read and built below, or tried as said here."""
     alone = {
+        'CONTRIBUTING.md': 2 * ['of a file that it names: see below'],
         'get_started.md': ['in any training loop', 'of a published student: test_publishing.py'],
         'images.md': ['of another package', 'one line of a config'],
         'own_data.md': ['run by test_own_data.py'],

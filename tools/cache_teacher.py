@@ -13,7 +13,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 from aekt_mm.engine.class_names import check_classes
-from aekt_mm.engine.command_line import mistakes_in_a_line
+from aekt_mm.engine.command_line import one_line_errors
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import add_shared_arguments, check_files, load_config
 from aekt_mm.engine.mixed_precision import use_mixed_precision
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with mistakes_in_a_line('cache_teacher', args):
+    with one_line_errors('cache_teacher', args):
         cfg = load_config(args)
         if args.seed is not None:
             cfg.setdefault('randomness', {})['seed'] = args.seed

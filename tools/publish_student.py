@@ -9,7 +9,7 @@ its model card, which also says what images student.onnx takes (--onnx).
 
 import argparse
 
-from aekt_mm.engine.command_line import add_traceback_argument, mistakes_in_a_line
+from aekt_mm.engine.command_line import add_traceback_argument, one_line_errors
 from aekt_mm.engine.publishing import publish_student
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     )
     add_traceback_argument(parser)
     args = parser.parse_args()
-    with mistakes_in_a_line('publish_student', args):
+    with one_line_errors('publish_student', args):
         written = publish_student(
             args.config, args.checkpoint, args.folder, args.safetensors, args.onnx
         )

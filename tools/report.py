@@ -12,7 +12,7 @@ are enough; what its trials left in their work directory is looked at too. See d
 import argparse
 from pathlib import Path
 
-from aekt_mm.engine.command_line import add_traceback_argument, mistakes_in_a_line, packages_of
+from aekt_mm.engine.command_line import add_traceback_argument, one_line_errors, packages_of
 
 with packages_of('analysis'):
     from aekt_mm.analysis.report import report_runs, report_study, write_report
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with mistakes_in_a_line('report', args):
+    with one_line_errors('report', args):
         first = Path(args.runs[0])
         if first.suffix in ('.yaml', '.yml') and len(args.runs) == 1:
             study = read_study(first)

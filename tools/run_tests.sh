@@ -1,15 +1,33 @@
 #!/usr/bin/env bash
-# Lint and all tests on the default stack; on the original OpenMMLab distributions those that touch
-# the stack, but for the slow ones. Arguments are passed on to pytest.
+# Lint, types and all tests on the default stack; on the original OpenMMLab distributions those that
+# touch the stack, but for the slow ones. One of these in front takes a part of it; all other
+# arguments are passed on to pytest.
+#
+#     bash tools/run_tests.sh --quick       # lint, and what a change usually breaks
+#     bash tools/run_tests.sh --default     # the default stack
+#     bash tools/run_tests.sh --originals   # the original distributions
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/_environment.sh analysis digits tests docs onnx
 
-ruff check .
-ruff format --check .
-
+part=all
+case "${1:-}" in --quick | --default | --originals) part=${1#--} && shift ;; esac
 export OMP_NUM_THREADS=1
-python -m pytest --numprocesses 2 "$@"
+
+if [ "$part" != originals ]; then
+    ruff check .
+    ruff format --check .
+fi
+if [ "$part" = quick ]; then
+    quick=(tests/test_{structures,evaluation,registry.py,recipes.py}
+        tests/test_models/test_{losses,connectors,distillers})
+    exec python -m pytest --numprocesses 2 -m 'not slow' "${quick[@]}" "$@"
+fi
+if [ "$part" != originals ]; then
+    mypy
+    python -m pytest --numprocesses 2 "$@"
+fi
+[ "$part" != default ] || exit 0
 
 # beside the default stack, which has the same import names: first on the path wins
 originals=(mmengine==0.10.7 mmcv-lite==2.2.0 mmpretrain==1.2.0)

@@ -17,7 +17,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from aekt_mm.engine.class_names import check_checkpoint_classes, check_classes
-from aekt_mm.engine.command_line import mistakes_in_a_line, quiet_start
+from aekt_mm.engine.command_line import one_line_errors, quiet_start
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.hooks.distill_check_hook import check_topk
 from aekt_mm.engine.interruption import die_with_launcher
@@ -27,7 +27,7 @@ from aekt_mm.engine.launching import (
     check_files,
     load_config,
 )
-from aekt_mm.engine.teacher_evaluation import check_teacher, put_teacher_in_place
+from aekt_mm.engine.teacher_evaluation import check_teacher, swap_in_teacher
 from aekt_mm.models.classifiers import num_classes
 from aekt_mm.models.weights import load_weights
 
@@ -60,7 +60,7 @@ def main() -> None:
     if args.out and args.out.suffix not in OUT_FORMATS[args.out_item]:
         formats = ' or '.join(OUT_FORMATS[args.out_item])
         sys.exit(f'test: --out {args.out}: --out-item {args.out_item} is written as {formats}')
-    with mistakes_in_a_line('test', args):
+    with one_line_errors('test', args):
         evaluate(args)
 
 
@@ -84,7 +84,7 @@ def evaluate(args: argparse.Namespace) -> None:
         model = getattr(runner.model, 'module', runner.model)
         check_topk(runner.test_evaluator.metrics, num_classes(getattr(model, 'student', model)))
         if args.teacher:
-            put_teacher_in_place(runner)
+            swap_in_teacher(runner)
         else:
             names = load_weights(model, args.checkpoint)
             check_checkpoint_classes(names, args.checkpoint, runner.test_dataloader.dataset)

@@ -11,7 +11,7 @@ import os
 from mmengine.config import Config
 
 from aekt_mm.engine.class_names import check_classes
-from aekt_mm.engine.command_line import mistakes_in_a_line, quiet_start
+from aekt_mm.engine.command_line import one_line_errors, quiet_start
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.hooks import ProgressHook
 from aekt_mm.engine.interruption import StopHook, die_with_launcher, locked, resume_command
@@ -66,7 +66,7 @@ def main() -> None:
     args = parse_args()
     die_with_launcher(args.launcher)
     stop = StopHook(resume_command(args.launcher))
-    with mistakes_in_a_line('train', args), stop.listening():
+    with one_line_errors('train', args), stop.listening():
         cfg = load_config(args)
         configure(cfg, args)
         check_config(cfg)

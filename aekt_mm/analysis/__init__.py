@@ -1,1 +1,1 @@
-"""What the tools measure, draw and tabulate."""
+"""Measurements, pictures and tables of the tools."""

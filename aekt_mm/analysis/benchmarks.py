@@ -8,10 +8,11 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from operator import add
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ from aekt_mm.structures import BatchSample
 LOSS_SHAPES = ((128, 100), (256, 1000), (64, 21841))
 
 #: Losses on logits by recipe's method, with the options that cost something.
-LOSSES = {
+LOSSES: dict[str, dict] = {
     'kd': dict(type='KDLoss'),
     'dkd': dict(type='DKDLoss'),
     'aekt': dict(type='AEKTLoss'),
@@ -60,7 +61,7 @@ STAGES = {
         [(256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7)],
     ),
 }
-FEATURE_LOSSES = {
+FEATURE_LOSSES: dict[str, tuple] = {
     'fitnet': (dict(type='FitNetLoss'), lambda stages: stages[1]),
     'at': (dict(type='ATLoss'), lambda stages: stages),
     'rkd': (dict(type='RKDLoss'), lambda stages: stages[-1][:1]),
@@ -70,7 +71,7 @@ FEATURE_LOSSES = {
 
 
 def take_turns(
-    functions: dict[str, Callable[[], float | None]], rounds: int, warmup: int = 1
+    functions: Mapping[str, Callable[[], float | None]], rounds: int, warmup: int = 1
 ) -> dict[str, list[float]]:
     """Call functions in turn, round after round, each in an order of its own.
 
@@ -202,7 +203,7 @@ def features(
         features = (student[0], teacher[0]) if single else (student, teacher)
         loss = build(MODELS, config)
         loss.build_projection(*shapes)
-        candidates = {'ours': partial(_value, loss.to(device))}
+        candidates: dict[str, Callable] = {'ours': partial(_value, loss.to(device))}
         if against is not None:
             candidates['against'] = against
 
@@ -402,9 +403,9 @@ def data(images: int = 4096, rounds: int = 3) -> dict:
             prepare(batch)
         return images / (time.perf_counter() - started)
 
-    ours = ArrayDataset(pixels, labels, [str(k) for k in range(100)])
-    sampler = ViewSampler(ours, seed=0)
-    ours = DataLoader(ours, 128, sampler=sampler, collate_fn=whole_batch)
+    dataset = ArrayDataset(pixels, labels, [str(k) for k in range(100)])
+    sampler = ViewSampler(dataset, seed=0)
+    ours = DataLoader(dataset, 128, sampler=sampler, collate_fn=whole_batch)
     crop = BatchPreprocessor(mean=mean, std=std, crop_padding=4, flip=True)
 
     theirs = DataLoader(_mmpretrain_dataset(pixels, labels), 128, collate_fn=_pseudo_collate)
@@ -425,7 +426,7 @@ def _pseudo_collate(samples: list) -> dict:
 
 def _mmpretrain_dataset(pixels: np.ndarray, labels: np.ndarray) -> torch.utils.data.Dataset:
     """Return the images behind mmpretrain's pipeline for CIFAR."""
-    base = DATASETS.get('BaseDataset')
+    base: Any = DATASETS.get('BaseDataset')
 
     class Images(base):
         def load_data_list(self) -> list[dict]:
@@ -579,8 +580,8 @@ def memory(recipe: str, batch_size: int = 64) -> dict:
     )
 
 
-def peak_memory(step: Callable[[], None], *held: object) -> float:
-    """Return the most memory that a step and what it works on hold at once, in MiB.
+def peak_memory(step: Callable[[], None], *held: Any) -> float:
+    """Return the peak memory of a step, its model and optimizer included, in MiB.
 
     Args:
         step: What is measured.

@@ -1,4 +1,4 @@
-"""How the FC layer between the two tasks relates classes, beside what the teacher confuses."""
+"""Class relations in the FC layer, beside the teacher's confusions."""
 
 from collections.abc import Sequence
 

@@ -75,16 +75,22 @@ def complexity(runs: Sequence[Run], batch_size: int | None = None, rounds: int =
         ValueError: If a config has no ``test_pipeline``, which says how large images are.
     """
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    rows, steps, held = {}, {}, {}
+    rows: dict[str, dict[str, float]] = {}
+    steps, held = {}, {}
     for run in runs:
         if 'test_pipeline' not in run.cfg:
             raise ValueError(f'{run.name} has no test_pipeline, which says how large images are')
         side = pipeline_side(run.cfg.test_pipeline)
+        if side is None:
+            raise ValueError(f'the test_pipeline of {run.name} does not say how large images are')
         config = run.cfg.model
         online = config.get('teacher') or {}
         student, _ = build_classifier(config.get('student', config))
         size = network_size(student, side)
-        row = {'student, parameters': size.parameters, 'student, multiply-adds': size.multiply_adds}
+        row: dict[str, float] = {
+            'student, parameters': size.parameters,
+            'student, multiply-adds': size.multiply_adds,
+        }
         network = online.get('online', online).get('model')
         if network is not None:
             size = network_size(build_classifier(network)[0], side)
@@ -146,7 +152,8 @@ def _training_step(
 
 
 def _classes(run: Run) -> int:
-    return build_classifier(run.cfg.model.student)[0].head.num_classes
+    student: Any = build_classifier(run.cfg.model.student)[0]
+    return student.head.num_classes
 
 
 def _bars(title: str, values: pd.Series, key: dict[str, str]) -> Panel:

@@ -1,4 +1,4 @@
-"""What runs logged on their way, beside each other."""
+"""Logged curves of several runs."""
 
 from collections.abc import Sequence
 

@@ -55,7 +55,7 @@ def differing_images(predictions: Predictions, count: int) -> dict[str, list[Dif
             DifferingImage(
                 picture(predictions.dataset, k),
                 k,
-                str(predictions.classes[predictions.labels[k]]),
+                str(predictions.classes[int(predictions.labels[k])]),
                 _prediction(log_student[k], predictions),
                 _prediction(log_teacher[k], predictions),
                 value,
@@ -67,7 +67,7 @@ def differing_images(predictions: Predictions, count: int) -> dict[str, list[Dif
 
 def _prediction(log_probabilities: torch.Tensor, predictions: Predictions) -> tuple[str, float]:
     value, which = log_probabilities.max(0)
-    return str(predictions.classes[which]), value.exp().item()
+    return str(predictions.classes[int(which)]), value.exp().item()
 
 
 def picture(dataset: Dataset, number: int) -> str:

@@ -2,15 +2,16 @@
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -39,7 +40,7 @@ BALANCE = LinearSegmentedColormap.from_list(
 #: How many classes a picture names.
 NAMED_CLASSES = 20
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     'axes.axisbelow': True,
     'axes.edgecolor': INK,
     'axes.facecolor': 'none',
@@ -81,7 +82,8 @@ def write_png(findings: Findings, path: Path) -> None:
     heights = [max(panel.height for panel in row) + 0.2 for row in rows]
     with matplotlib.rc_context(_STYLE):
         figure = Figure((width, 0.3 + sum(heights)), layout='constrained')
-        head, *lines = figure.subfigures(1 + len(rows), height_ratios=[0.3, *heights])
+        figures: Any = figure.subfigures(1 + len(rows), height_ratios=[0.3, *heights])
+        head, *lines = figures
         marks = [Line2D([], [], color=color, lw=4) for color in findings.key.values()]
         head.legend(marks, findings.key, loc='center left', ncols=max(len(marks), 1))
         for line, row in zip(lines, rows):
@@ -142,15 +144,13 @@ def class_dots(
     axes.set_ylim(-0.6, len(shown) - 0.4)
 
 
-def weighted_line(
-    axes: Axes, x: Sequence[float], y: Sequence[float], counts: Sequence[float], color: str
-) -> None:
+def weighted_line(axes: Axes, x: np.ndarray, y: np.ndarray, counts: np.ndarray, color: str) -> None:
     """Draw a line through means whose dots are the larger the more samples they are of."""
     axes.plot(x, y, '-', color=color, lw=1.2, alpha=0.6)
     axes.scatter(x, y, s=4 + 60 * np.sqrt(counts / counts.sum()), color=color, lw=0, alpha=0.85)
 
 
-def scale_logarithmically(axis: Axis) -> None:
+def scale_logarithmically(axis: XAxis | YAxis) -> None:
     """Give an axis powers of ten, written as numbers."""
     axis.axes.set(**{f'{axis.axis_name}scale': 'log'})
     axis.set_major_formatter('{x:g}')

@@ -73,7 +73,9 @@ def explicit_knowledge(predictions: Predictions) -> Findings:
         tables.insert(0, Table('confidence', frame, "Student's and teacher's confidence"))
         panels.append(_following(confidence, key))
     panels.append(_diagram(predictions, key))
-    panels += [_scatter(run, *pair, key[run]) for run, pair in confidence.items()]
+    panels += [
+        _scatter(run, student, teacher, key[run]) for run, (student, teacher) in confidence.items()
+    ]
     return Findings('Explicit knowledge', TEXT, tables, panels, key)
 
 

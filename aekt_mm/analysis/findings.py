@@ -1,4 +1,4 @@
-"""What an analysis finds: tables of numbers, pictures of them, and what it could not look at."""
+"""Findings of an analysis: tables, pictures, and notes on what is missing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

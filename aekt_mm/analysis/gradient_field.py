@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from torch import Tensor, nn
 
 from aekt_mm.models.losses import DistillLoss, KDLoss, bernoulli_kl
@@ -175,7 +176,7 @@ def _by_sample(loss: nn.Module) -> bool:
     return isinstance(loss, LogitLoss) and type(loss).of_batch is LogitLoss.of_batch
 
 
-def _panel(title: str, values: np.ndarray, colors: object, limits: tuple[float, float]) -> Panel:
+def _panel(title: str, values: np.ndarray, colors: Colormap, limits: tuple[float, float]) -> Panel:
     def draw(axes: Axes) -> None:
         image = axes.imshow(
             values,

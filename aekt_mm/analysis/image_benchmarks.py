@@ -1,4 +1,4 @@
-"""How fast a user's own images are loaded: from their files, and prepared."""
+"""Loading speed of a user's own images, from files and prepared."""
 
 import tempfile
 import time
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 from mmengine.dataset import default_collate
@@ -66,7 +67,7 @@ def images(
         )
 
         images = dict(type='PreparedImages', data_root=prepared)
-        datasets = {
+        datasets: dict[str, Any] = {
             'mmpretrain': _Files(files, [load, crop, flip, pack]),
             'torchvision': _Torchvision(files, side),
             'prepared': ViewDataset(dict(images, pipeline=[load, crop, flip, pack])),
@@ -80,7 +81,7 @@ def images(
     return {'images/s': figures, 'bytes': summarise({k: [v] for k, v in sizes.items()})}
 
 
-def _rate(dataset: Dataset) -> float:
+def _rate(dataset: Any) -> float:
     sampler = ViewSampler(dataset, seed=0) if isinstance(dataset, ViewDataset) else None
     collate = whole_batch if isinstance(dataset, CropDataset) else default_collate
     loader = DataLoader(dataset, BATCH, sampler=sampler, collate_fn=collate)

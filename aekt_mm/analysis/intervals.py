@@ -1,4 +1,4 @@
-"""How sure a difference is that a few seeds show."""
+"""Confidence intervals of paired differences."""
 
 from collections.abc import Sequence
 
@@ -21,10 +21,10 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> t
         >>> f'{mean:.2f} ± {half:.2f}'
         '2.00 ± 2.48'
     """
-    differences = np.asarray(differences, dtype=float)
-    count = len(differences)
-    mean = differences.mean() if count else float('nan')
+    values = np.asarray(differences, dtype=float)
+    count = len(values)
+    mean = values.mean() if count else float('nan')
     if count < 2:
         return mean, float('nan')
-    error = differences.std(ddof=1) / np.sqrt(count)
+    error = values.std(ddof=1) / np.sqrt(count)
     return mean, stats.t.ppf((1 + confidence) / 2, count - 1) * error

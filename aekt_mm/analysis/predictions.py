@@ -1,4 +1,4 @@
-"""What students and their teachers predict for the same images."""
+"""Predictions of students and teachers for the same images."""
 
 import copy
 from collections.abc import Sequence
@@ -76,7 +76,8 @@ def predict(runs: Sequence[Run], kept: Path | None = None) -> Predictions:
     """
     students, teachers, notes = {}, {}, []
     known: dict[str, Tensor] = {}
-    labels, data = None, None
+    labels: Tensor | None = None
+    data = runs[0]
     for run in runs:
         cfg = copy.deepcopy(run.cfg)
         if run.checkpoint is None:
@@ -120,4 +121,5 @@ def predict(runs: Sequence[Run], kept: Path | None = None) -> Predictions:
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     if classes is None:
         classes = [str(number) for number in range(next(iter(students.values())).shape[1])]
+    assert labels is not None  # there is a run
     return Predictions(labels, list(classes), students, teachers, dataset, notes)

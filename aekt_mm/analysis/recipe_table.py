@@ -1,4 +1,4 @@
-"""What recipes are made of: the table of the documentation and the index that MIM searches."""
+"""The table of recipes in the documentation, and MIM's index of them."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ from aekt_mm.models.classifiers import build_classifier, pipeline_side
 from .complexity import Size, network_size
 
 #: The papers of the methods, by folder of recipes.
-COLLECTIONS = {
+COLLECTIONS: dict[str, dict[str, Any]] = {
     'vanilla': dict(Name='Vanilla', Title='A network alone, with cross-entropy', URL=None),
     'kd': dict(
         Name='KD',
@@ -103,6 +103,8 @@ def read_recipe(path: Path) -> Recipe:
     cfg = Config.fromfile(path)
     method, teacher, student, dataset = _parts(path)
     size = pipeline_side(cfg.test_pipeline)
+    if size is None:
+        raise ValueError(f'the test_pipeline of {path} does not say how large images are')
     online = cfg.model.get('teacher')
     return Recipe(
         path=path,
@@ -168,14 +170,14 @@ def figures(results: list[dict]) -> str:
     for result in results:
         used = {name.partition('_')[0] for name in result['top1']} - {'vanilla'}
         if 'source' in result and used:
-            columns = ', '.join(METHODS[method] for method in METHODS if method in used)
+            named = ', '.join(METHODS[method] for method in METHODS if method in used)
             note = f'. † {result["note"]}' if 'note' in result else ''
-            lines.append(f'- {columns}: {result["source"]}{note}')
+            lines.append(f'- {named}: {result["source"]}{note}')
     return '\n'.join([*lines, ''])
 
 
 def metafile(method: str, recipes: Iterable[Recipe], results: list[dict]) -> str:
-    """Return what MIM and mmpretrain's index read of a folder of recipes.
+    """Return the metafile of a folder of recipes, for MIM and mmpretrain's index.
 
     Args:
         method: The folder.
@@ -264,7 +266,7 @@ def _model(recipe: Recipe, collection: str, results: list[dict]) -> dict:
             metadata[f'Figure {label}'] = result.get('source') or result['command'].replace(
                 'RECIPE', f'configs/{recipe.method}/{recipe.path.name}'
             )
-    model = {
+    model: dict[str, Any] = {
         'Name': recipe.path.stem,
         'In Collection': collection,
         'Config': f'configs/{recipe.method}/{recipe.path.name}',

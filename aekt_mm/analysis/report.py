@@ -4,7 +4,7 @@ import datetime
 import importlib.resources
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Report:
 
 
 def report_runs(folders: Sequence[str]) -> Report:
-    """Look at runs that have ended.
+    """Make the report of finished runs.
 
     Runs that differ in nothing but their seed are an arm; arms are compared with the first, seed
     by seed. Pictures show the first seed of each.
@@ -130,12 +130,12 @@ def report_runs(folders: Sequence[str]) -> Report:
         results = results.groupby(['arm', 'seed'], as_index=False, sort=False).mean()
         summary = summarise(results, names, names[0], _teacher_row(predictions))
         report.sections.append(summary)
-    _look(report, arms, predictions)
+    _add_findings(report, arms, predictions)
     return report
 
 
 def report_study(study: Study, work_dir: Path) -> Report:
-    """Look at a study: its results, and what its trials have left of curves and checkpoints.
+    """Make the report of a study, with its trials' curves and checkpoints where they are.
 
     Args:
         study: With some results.
@@ -177,7 +177,7 @@ def report_study(study: Study, work_dir: Path) -> Report:
     }
     shown = list(arms)[:PICTURED]
     predictions = _predicted([arms[arm][0] for arm in shown], report, work_dir / TEACHER_LOGITS)
-    _look(report, arms, predictions)
+    _add_findings(report, arms, predictions)
     return report
 
 
@@ -211,8 +211,10 @@ def _teacher_row(predictions: Predictions) -> dict[str, dict[str, float]]:
     }
 
 
-def _look(report: Report, arms: dict[str, Sequence[Run]], predictions: Predictions | None) -> None:
-    """Add to a report whatever there is to see of the runs of its arms."""
+def _add_findings(
+    report: Report, arms: Mapping[str, Sequence[Run]], predictions: Predictions | None
+) -> None:
+    """Add tables and pictures of the arms' runs to a report."""
     pictured = dict(list(arms.items())[:PICTURED])
     if len(pictured) < len(arms):
         left = ', '.join(list(arms)[PICTURED:])
@@ -250,7 +252,7 @@ def _look(report: Report, arms: dict[str, Sequence[Run]], predictions: Predictio
 
 
 def _recipes(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return what recipes are in a few lines, a column each; an only loss is called ``loss``."""
+    """Return a table of the recipes' main settings, a column each; an only loss is ``loss``."""
     found = {}
     for run in runs:
         settings, losses = _settings(run), list(run.cfg.model.get('losses') or {})

@@ -1,4 +1,4 @@
-"""Runs that have ended: their config, checkpoint, logs, and which are the same but for the seed."""
+"""Finished runs: config, checkpoint and logs, grouped by seed."""
 
 import itertools
 import json
@@ -24,13 +24,13 @@ INCIDENTAL = re.compile(
     r'|default_hooks\..*|env_cfg\..*|custom_imports\..*|.*\.pin_memory|.*\.persistent_workers)'
 )
 
-#: Environment lines that say nothing of a run that another does not.
+#: Lines of the environment that are the same for every run.
 _TEDIOUS = ('compiling details', ' - ', 'numpy_random_seed', 'Runtime environment', 'mp_cfg')
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run, or a recipe with or without the weights it led to.
+    """A run, or a recipe with or without weights.
 
     Attributes:
         name: What it is called here.
@@ -117,7 +117,7 @@ def _check_finished(folder: Path, cfg: Config, meta: dict) -> None:
     loop = cfg.get('train_cfg') or {}
     unit = 'epoch' if 'max_epochs' in loop else 'iter'
     done, wanted = meta.get(unit), loop.get(f'max_{unit}s')
-    if None not in (done, wanted) and done < wanted:
+    if done is not None and wanted is not None and done < wanted:
         name = {'epoch': 'epochs', 'iter': 'iterations'}[unit]
         raise ValueError(
             f'{folder} is of a run that is not finished: {done} of {wanted} {name}; train.py '
@@ -172,7 +172,8 @@ def read_scalars(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
         What was logged of training and of validation: a column a scalar, indexed by the epoch,
         which has a fraction within one, or by the iteration where a run does not count epochs.
     """
-    train, val = {}, {}
+    of_training: dict[int, dict] = {}
+    of_validation: dict[int, dict] = {}
     for path in sorted(run.folder.glob('*/vis_data/scalars.json')) if run.folder else ():
         for line in path.read_text(encoding='utf-8').splitlines():
             try:
@@ -180,8 +181,8 @@ def read_scalars(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
             except ValueError:
                 continue  # a kill may have cut it
             # a later start has the last word on the steps that it repeated
-            (train if 'iter' in entry else val)[entry.get('step')] = entry
-    train, val = (pd.DataFrame(list(entries.values())) for entries in (train, val))
+            (of_training if 'iter' in entry else of_validation)[entry.get('step')] = entry
+    train, val = (pd.DataFrame(list(entries.values())) for entries in (of_training, of_validation))
     if not train.empty:
         train = train.sort_values('iter')
         train.index = train['iter'] / (run.epoch_length or 1)

@@ -1,4 +1,4 @@
-"""How much students have become like their teachers, overall and class by class."""
+"""Similarity of students to their teachers, overall and class by class."""
 
 import pandas as pd
 from matplotlib.axes import Axes

@@ -156,7 +156,7 @@ def compare(results: pd.DataFrame, arms: Sequence[str], baseline: str) -> pd.Dat
         runs = results[results['arm'] == arm].set_index('seed')
         if runs.empty:
             continue
-        row = {'seeds': len(runs)}
+        row: dict[str, float] = {'seeds': len(runs)}
         for measure in filter(runs.columns.__contains__, MEASURES):
             row[f'{measure}_mean'] = runs[measure].mean()
             row[f'{measure}_sd'] = runs[measure].std()

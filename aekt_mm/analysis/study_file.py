@@ -166,7 +166,7 @@ def _first_mistake(error: ValidationError) -> str:
 
 
 def _check_whole(path: Path, content: _StudyFile, arms: dict[str, Any]) -> None:
-    """Refuse what no field has wrong by itself."""
+    """Check fields against each other."""
     if len(set(content.seeds)) < len(content.seeds):
         raise ValueError(f'{path}: seeds must differ, but are {content.seeds}')
     for arm in arms:
@@ -185,7 +185,7 @@ def _check_whole(path: Path, content: _StudyFile, arms: dict[str, Any]) -> None:
 
 
 def _variants(arm: _Arm) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return the settings that an arm's grid and search stand for, with what each is called."""
+    """Return the settings of an arm's grid and search, by the name of each."""
     for combination in itertools.product(*arm.grid.values()):
         chosen = dict(zip(arm.grid, combination))
         for number in range(arm.samples if arm.search else 1):

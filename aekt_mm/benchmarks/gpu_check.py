@@ -1,4 +1,4 @@
-"""Whether a machine with a GPU is ready to train on, and what a step takes there.
+"""Checks of a machine with a GPU, and the time of a training step there.
 
 The checks need no data: images and teacher are random.
 """
@@ -65,7 +65,7 @@ class RandomImages(ArrayDataset):
 
 def installed() -> dict[str, Any]:
     """Return releases, the GPU and what it can do."""
-    found = {'python': platform.python_version(), 'cpu cores': os.cpu_count()}
+    found: dict[str, Any] = {'python': platform.python_version(), 'cpu cores': os.cpu_count()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

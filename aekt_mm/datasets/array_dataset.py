@@ -1,6 +1,7 @@
 """Image datasets that fit in memory and are read a batch at a time."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,9 @@ class ArrayDataset(Dataset):
 
     channel_order = 'RGB'
 
-    def __init__(self, images: np.ndarray, labels: Sequence[int], classes: Sequence[str]) -> None:
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray | Sequence[int], classes: Sequence[str]
+    ) -> None:
         images, labels = np.ascontiguousarray(images), np.asarray(labels)
         name = type(self).__name__
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
@@ -61,7 +64,7 @@ class ArrayDataset(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, keys: Sequence[ViewKey | int]) -> dict:
+    def __getitems__(self, keys: Sequence[Any]) -> dict:
         """Return a batch.
 
         Args:

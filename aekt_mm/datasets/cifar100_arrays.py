@@ -40,7 +40,7 @@ class CIFAR100Arrays(ArrayDataset):
         entry, meta = _read(path), _read(path.with_name('meta'))
         count = COUNTS[split]
 
-        pixels = entry.get('data')
+        pixels: Any = entry.get('data')
         if getattr(pixels, 'shape', None) != (count, 3072) or pixels.dtype != np.uint8:
             raise ValueError(f'{path} is not CIFAR-100: its data is not {count}x3072 uint8')
         classes = meta.get('fine_label_names')

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,8 +74,8 @@ class CropDataset(ViewDataset):
         ).items():
             if not 0 < least <= most or (name == 'crop_ratio_range' and most > 1):
                 raise ValueError(f'{name} is no range of ratios: {(least, most)!r}')
-        self.crop_ratio_range = tuple(crop_ratio_range)
-        self.aspect_ratio_range = tuple(aspect_ratio_range)
+        self.crop_ratio_range: Any = tuple(crop_ratio_range)
+        self.aspect_ratio_range: Any = tuple(aspect_ratio_range)
         self.interpolation = interpolation
         self.backend_args = backend_args
 
@@ -84,7 +85,7 @@ class CropDataset(ViewDataset):
         names = ('scale', 'crop_ratio_range', 'aspect_ratio_range', 'interpolation')
         return {name: getattr(self, name) for name in names}
 
-    def __getitems__(self, keys: Sequence[ViewKey]) -> dict:
+    def __getitems__(self, keys: Sequence[Any]) -> dict:  # type: ignore[override]  # whole
         """Return a batch.
 
         Args:
@@ -118,7 +119,7 @@ class CropDataset(ViewDataset):
         )
         return dict(inputs=crops, data_samples=samples)
 
-    def __getitem__(self, key: ViewKey) -> dict:
+    def __getitem__(self, key: ViewKey | int) -> dict:
         return self.__getitems__([key])
 
     def _load(self, index: int, draws: list[float], crop: np.ndarray) -> int:
@@ -133,7 +134,7 @@ class CropDataset(ViewDataset):
 
 
 def _batch_memory(*shape: int) -> torch.Tensor:
-    """Return a batch of bytes that are still to be written.
+    """Return uninitialised memory for a batch.
 
     In a loader's worker they are shared with the training process at once, as those of torch's
     ``default_collate`` are: handing the batch over copies nothing then.
@@ -141,7 +142,8 @@ def _batch_memory(*shape: int) -> torch.Tensor:
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
     storage = torch.UntypedStorage._new_shared(math.prod(shape))
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
+    memory: Any = torch.empty(0, dtype=torch.uint8)
+    return memory.set_(storage, 0, shape)
 
 
 def random_crop(

@@ -1,4 +1,4 @@
-"""Decoding no more of an image than its crop needs."""
+"""Partial decoding: no more of an image than its crop needs."""
 
 import math
 from collections.abc import Callable
@@ -47,8 +47,8 @@ def decode_crop(
         top, left, height, width = box = choose(header.height, header.width)
         scale = max(crop.shape[0] / height, crop.shape[1] / width)
         if scale > 1 / 2:
-            data, first_row, first_column = cut(data, header, box)
-            image = _decode(data)
+            part, first_row, first_column = cut(data, header, box)
+            image = _decode(part)
             top, left = top - first_row, left - first_column
         else:
             image = _decode(

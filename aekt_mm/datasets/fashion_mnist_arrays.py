@@ -57,7 +57,7 @@ class FashionMNISTArrays(ArrayDataset):
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Return what an IDX file of bytes holds."""
+    """Return the array in an IDX file of bytes."""
     packed = path.with_name(f'{path.name}.gz')
     if not path.is_file() and not packed.is_file():
         raise FileNotFoundError(

@@ -1,8 +1,9 @@
-"""A part of the training set that is held out, to choose settings on."""
+"""Held-out parts of a training set, for choosing settings."""
 
 import os
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import ConcatDataset
@@ -49,9 +50,8 @@ def HeldOut(dataset: dict | Dataset, part: str, share: float = 0.2, seed: int = 
     """
     if part not in PARTS:
         raise ValueError(f'part must be one of {PARTS}, but is {part!r}')
-    if isinstance(dataset, dict):
-        dataset = build(DATASETS, dataset)
-    inner = list(_below_wrappers(dataset))
+    whole: Any = build(DATASETS, dataset) if isinstance(dataset, dict) else dataset
+    inner = list(_below_wrappers(whole))
     labels = np.concatenate([_labels(each) for each in inner])
     numbers: dict[Hashable, int] = {}  # of what is there, however often it comes
     names = chain.from_iterable(_names(each, alone=len(inner) == 1) for each in inner)
@@ -70,11 +70,13 @@ def HeldOut(dataset: dict | Dataset, part: str, share: float = 0.2, seed: int = 
     ]
     if part == 'validation':
         return reduced[0] if len(reduced) == 1 else ConcatDataset(reduced)
-    _renew(dataset)
-    return dataset
+    _renew(whole)
+    return whole
 
 
-def split(labels: Sequence[int], share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split(
+    labels: np.ndarray | Sequence[int], share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Choose which samples are held out.
 
     Args:
@@ -92,17 +94,17 @@ def split(labels: Sequence[int], share: float, seed: int) -> tuple[np.ndarray, n
         raise ValueError(f'share must be a number above 0 and below 1, but is {share!r}')
     labels = np.asarray(labels)
     order = np.random.default_rng(seed).permutation(len(labels))
-    held_out = np.zeros(len(labels), bool)
+    chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         of_class = order[labels[order] == label]
-        held_out[of_class[: round(share * len(of_class))]] = True
-    kept, held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        chosen[of_class[: round(share * len(of_class))]] = True
+    kept, held_out = np.flatnonzero(~chosen), np.flatnonzero(chosen)
     if not len(kept) or not len(held_out):
         raise ValueError(f'a share of {share:g} of {len(labels)} samples leaves a part empty')
     return kept, held_out
 
 
-def _below_wrappers(dataset: Dataset) -> Iterator[Dataset]:
+def _below_wrappers(dataset: Any) -> Iterator[Any]:
     if hasattr(dataset, 'get_subset_') and hasattr(dataset, 'get_gt_labels'):
         yield dataset
         return
@@ -114,8 +116,8 @@ def _below_wrappers(dataset: Dataset) -> Iterator[Dataset]:
         yield from _below_wrappers(each)
 
 
-def _renew(dataset: Dataset) -> None:
-    """Let wrappers count anew what is below them."""
+def _renew(dataset: Any) -> None:
+    """Let wrappers recount their samples."""
     for each in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
         if each is not None:
             _renew(each)
@@ -124,7 +126,7 @@ def _renew(dataset: Dataset) -> None:
         dataset.full_init()
 
 
-def _labels(dataset: Dataset) -> np.ndarray:
+def _labels(dataset: Any) -> np.ndarray:
     if isinstance(dataset, ArrayDataset):
         return dataset.labels.numpy()
     if not (hasattr(dataset, 'get_subset_') and hasattr(dataset, 'get_gt_labels')):
@@ -136,8 +138,8 @@ def _labels(dataset: Dataset) -> np.ndarray:
     return np.asarray(dataset.get_gt_labels())
 
 
-def _names(dataset: Dataset, alone: bool) -> Iterator[Hashable]:
-    """Return what names each sample: its file, its pixels, or its number."""
+def _names(dataset: Any, alone: bool) -> Iterator[Hashable]:
+    """Return a key for each sample: its file, its pixels, or its number."""
     if isinstance(dataset, InMemory) or (isinstance(dataset, ArrayDataset) and not alone):
         return (image.tobytes() for image in dataset.images.numpy())
     if isinstance(dataset, ArrayDataset):
@@ -153,7 +155,7 @@ def _name(info: dict, index: int, alone: bool) -> Hashable:
     return index if alone else np.asarray(info['img']).tobytes()
 
 
-def _reduce(dataset: Dataset, indices: np.ndarray) -> Dataset:
+def _reduce(dataset: Any, indices: np.ndarray) -> Any:
     if isinstance(dataset, ArrayDataset):
         dataset.images, dataset.labels = dataset.images[indices], dataset.labels[indices]
     else:

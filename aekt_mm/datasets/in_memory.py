@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.dist import all_gather_object, get_rank
@@ -48,28 +49,27 @@ class InMemory(ArrayDataset):
     ) -> None:
         if max_unreadable < 0:
             raise ValueError(f'max_unreadable must be at least 0, but is {max_unreadable}')
-        if isinstance(dataset, dict):
-            dataset = build(DATASETS, dataset)
+        source: Any = build(DATASETS, dataset) if isinstance(dataset, dict) else dataset
         if to_rgb is None:
-            to_rgb = data_order(dataset) == 'BGR'
-        if len(dataset) == 0:
-            raise ValueError(f'{type(dataset).__name__} has no images')
+            to_rgb = data_order(source) == 'BGR'
+        if len(source) == 0:
+            raise ValueError(f'{type(source).__name__} has no images')
         peers = _processes_of_this_machine()
-        first = _first_readable(dataset, to_rgb)
-        images = _array((len(dataset), *first.shape), first.dtype, peers)
-        labels = np.empty(len(dataset), np.int64)
+        first = _first_readable(source, to_rgb)
+        images = _array((len(source), *first.shape), first.dtype, peers)
+        labels = np.empty(len(source), np.int64)
         unreadable: dict[int, str] = {}
-        mine = range(peers.index(get_rank()), len(dataset), len(peers))
+        mine = range(peers.index(get_rank()), len(source), len(peers))
         for index in track(mine, 'images read into memory') if get_rank() == 0 else mine:
             try:
-                item = dataset[index]
+                item = source[index]
             except Exception as error:  # readers of images raise whatever they stumble over
-                unreadable[index] = unreadable_message(dataset, index, error)
+                unreadable[index] = unreadable_message(source, index, error)
                 continue
             image = _pixels(item, to_rgb)
             if image.shape != first.shape:
                 raise ValueError(
-                    f'{sample_name(dataset, index)} is {image.shape}, but the first image is '
+                    f'{sample_name(source, index)} is {image.shape}, but the first image is '
                     f'{first.shape}: add a Resize to the pipeline'
                 )
             images[index] = image
@@ -80,13 +80,13 @@ class InMemory(ArrayDataset):
             unreadable |= read[rank][1]
         if unreadable:
             self._check(unreadable, max_unreadable)
-            readable = np.setdiff1d(np.arange(len(dataset)), list(unreadable))
+            readable = np.setdiff1d(np.arange(len(source)), list(unreadable))
             images, labels = images[readable], labels[readable]
-        super().__init__(images, labels, dataset.metainfo['classes'])
+        super().__init__(images, labels, source.metainfo['classes'])
 
     @staticmethod
     def _check(unreadable: dict[int, str], most: int) -> None:
-        """Name what can't be read: in a warning as far as it may be so, and else in an error."""
+        """Name unreadable images: in a warning up to ``most`` of them, else in an error."""
         lines = [unreadable[index] for index in sorted(unreadable)]
         message = '\n  '.join(
             [f"{len(lines)} images can't be read, max_unreadable is {most}:", *lines[:NAMED]]
@@ -97,7 +97,7 @@ class InMemory(ArrayDataset):
         print_log(message, 'current', level=30)
 
 
-def _first_readable(dataset: Dataset, to_rgb: bool) -> np.ndarray:
+def _first_readable(dataset: Any, to_rgb: bool) -> np.ndarray:
     for index in range(len(dataset)):
         with suppress(Exception):
             return _pixels(dataset[index], to_rgb)
@@ -120,7 +120,7 @@ def _processes_of_this_machine() -> Sequence[int]:
 
 
 def _array(shape: tuple[int, ...], dtype: np.dtype, peers: Sequence[int]) -> np.ndarray:
-    """Return an array, one for all processes of this machine.
+    """Return one array, shared by all processes of this machine.
 
     It is a file without a name, mapped by each: other than shared memory it has no limit in a
     container, and is gone with the last process, however that ends.

@@ -37,7 +37,7 @@ SIGNATURE = b'aekt tiles\0'
 
 
 class JpegHeader(NamedTuple):
-    """What is to be known of an upright JPEG of grey or RGB pixels before it is decoded.
+    """The header of an upright JPEG of grey or RGB pixels.
 
     Attributes:
         height: In pixels.
@@ -140,6 +140,7 @@ def with_table_of_tiles(data: bytes) -> bytes:
 
 def _grid(header: JpegHeader) -> tuple[int, int]:
     """Return how many rows and columns of tiles there are."""
+    assert header.tile is not None  # whoever calls has seen to it
     down, across = header.tile
     return -(-header.height // down), -(-header.width // across)
 

@@ -1,4 +1,4 @@
-"""Reading what a data set says is there, with a name for what can't be read."""
+"""mmpretrain's loaders, with errors that name the file."""
 
 from pathlib import PurePath
 
@@ -12,7 +12,7 @@ from aekt_mm.registry import DATASETS, TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
-    """mmcv's, which says which file it can't read.
+    """mmcv's, with errors that name the file.
 
     Of an empty file OpenCV says ``cv2.error``, and of one that is cut off nothing.
     """
@@ -47,7 +47,7 @@ IMAGE_SUFFIXES = {
 
 @DATASETS.register_module()
 class CustomDataset(mmpretrain.datasets.CustomDataset):
-    """mmpretrain's, which says what it leaves out of a folder.
+    """mmpretrain's, with a warning of the files that it leaves out.
 
     Images of other suffixes than its ``extensions`` are counted and one of each kind is named, in a
     warning. ``extensions=['.webp', ...]`` takes others in.
@@ -109,7 +109,7 @@ def _printable(name: str) -> bool:
 
 @DATASETS.register_module()
 class Food101(mmpretrain.datasets.Food101):
-    """mmpretrain's, which says which line of its lists is none."""
+    """mmpretrain's, with errors that name the bad line of a list."""
 
     def load_data_list(self) -> list[dict]:
         """Load paths and labels.

@@ -187,7 +187,7 @@ class PreparedIndex(Sequence):
 
     @property
     def digest(self) -> str:
-        """What names the images and labels, wherever they lie."""
+        """A digest of images and labels, whatever their folder."""
         digest = self.manifest['digest']
         if len(self) == self.manifest['images'] and (np.diff(self.rows) == 1).all():
             return digest
@@ -199,9 +199,11 @@ class PreparedIndex(Sequence):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int | slice) -> 'dict | PreparedIndex':
-        if isinstance(index, slice):
-            return self.subset(index)
+    def __getitem__(self, index: Any) -> Any:
+        return self.subset(index) if isinstance(index, slice) else self.image(index)
+
+    def image(self, index: int) -> dict:
+        """Return the path and the label of one image."""
         image = int(self.rows[index])
         number = bisect_right(self._starts, image) - 1
         row = image - self._starts[number]
@@ -258,7 +260,7 @@ class PreparedImages(BaseDataset):
     @property
     @force_full_init
     def digest(self) -> str:
-        """What names the set's images and labels, wherever they lie."""
+        """A digest of the set's images and labels, whatever their folder."""
         return self.data_list.digest
 
     @force_full_init

@@ -1,4 +1,4 @@
-"""Which view of which sample comes next."""
+"""A sampler of views."""
 
 from collections.abc import Iterator, Sized
 

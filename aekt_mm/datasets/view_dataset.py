@@ -35,7 +35,7 @@ class ViewDataset(Dataset):
     def __init__(self, dataset: dict | Dataset, max_unreadable: int = 0) -> None:
         if max_unreadable < 0:
             raise ValueError(f'max_unreadable must be at least 0, but is {max_unreadable}')
-        self.dataset = build(DATASETS, dataset) if isinstance(dataset, dict) else dataset
+        self.dataset: Any = build(DATASETS, dataset) if isinstance(dataset, dict) else dataset
         self.max_unreadable = max_unreadable
         self.unreadable: set[int] = set()
 
@@ -54,7 +54,7 @@ class ViewDataset(Dataset):
     def __getitem__(self, key: ViewKey | int) -> dict:
         return self.__getitems__([key])[0]
 
-    def __getitems__(self, keys: Sequence[ViewKey | int]) -> list[dict]:
+    def __getitems__(self, keys: Sequence[Any]) -> list[dict]:
         """Return a batch's samples, as torch's loader asks for them.
 
         To keep and restore the generators takes longer than to draw a crop: once for all of them.
@@ -92,13 +92,13 @@ class ViewDataset(Dataset):
         return message + (f' ({found} unreadable, max_unreadable is {most})' if most else '')
 
 
-def sample_name(dataset: Dataset, sample: int) -> str:
+def sample_name(dataset: Any, sample: int) -> str:
     """Return the path of a sample's file, or else its number."""
     info = dataset.get_data_info(sample) if hasattr(dataset, 'get_data_info') else {}
     return str(info.get('img_path', f'sample {sample} of {type(dataset).__name__}'))
 
 
-def unreadable_message(dataset: Dataset, sample: int, error: Exception) -> str:
+def unreadable_message(dataset: Any, sample: int, error: Exception) -> str:
     """Say which sample can't be read, and why."""
     name = sample_name(dataset, sample)
     return str(error) if name in str(error) else f'{name} can not be read: {error}'

@@ -1,6 +1,7 @@
-"""The batches of a data set that is held in memory, taken where the model is."""
+"""Batches of an in-memory data set, without a dataloader, on the model's device."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -40,7 +41,8 @@ class WholeBatches:
 
     def __init__(self, loader: DataLoader, device: torch.device) -> None:
         self.loader = loader
-        images, labels = loader.dataset.images, loader.dataset.labels
+        dataset: Any = loader.dataset
+        images, labels = dataset.images, dataset.labels
         if device.type == 'cuda':
             free, _ = torch.cuda.mem_get_info(device)
             if images.numel() > MEMORY_SHARE * free:
@@ -70,7 +72,8 @@ class WholeBatches:
             Batches as the data set makes them, see :meth:`ArrayDataset.__getitems__`, with
             ``sample_idx`` a tensor among the data fields.
         """
-        sampler, size = self.loader.sampler, self.loader.batch_size
+        sampler: Any = self.loader.sampler
+        size = self.loader.batch_size or 1  # what serves() has seen to have one
         viewed = isinstance(sampler, ViewSampler)
         numbers = list(sampler.samples() if viewed else sampler)
         count = len(self.loader) * size if self.loader.drop_last else len(numbers)
@@ -81,7 +84,7 @@ class WholeBatches:
             part = slice(start, start + size)
             fields = dict(gt_label=labels[part], sample_idx=order[part])
             meta = {}
-            if viewed:
+            if keys is not None:
                 fields['view_key'] = keys[part]
                 key = ViewKey(sampler.view_seed, sampler.view, numbers[start])
                 meta = dict(view=sampler.view, first=key)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -20,7 +21,7 @@ OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 EAGER_STEPS = 3
 
 
-def take_step(model: nn.Module, optim_wrapper: OptimWrapper, data: dict) -> dict[str, Tensor]:
+def take_step(model: Any, optim_wrapper: OptimWrapper, data: dict) -> dict[str, Tensor]:
     """Take a training step, without reading anything from the device.
 
     Args:
@@ -117,12 +118,13 @@ class CapturedStep:
                 '--capture'
             )
         _copy(data, self.batch)
+        assert self.graph is not None  # captured above
         self.graph.replay()
         self.optim_wrapper._inner_count += 1  # what MMEngine counts in a step
         return dict(zip(self.names, self.figures.clone().unbind()))
 
     def forget(self) -> None:
-        """Capture anew before the next step: something that is a constant of the graph changes."""
+        """Capture anew before the next step, since a constant of the graph changes."""
         self.graph = None
 
     def _on_own_stream(self, data: dict) -> dict[str, Tensor]:
@@ -168,7 +170,7 @@ class CapturedStep:
                 self.set_rates[k] = group['lr']
 
     def _constants(self) -> list[tuple]:
-        """Return what the graph has as numbers."""
+        """Return the optimizer's options that are constants of the graph."""
         names = ('momentum', 'weight_decay', 'betas', 'eps')
         groups = self.optim_wrapper.optimizer.param_groups
         return [tuple(group.get(name) for name in names) for group in groups]

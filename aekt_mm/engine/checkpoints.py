@@ -1,4 +1,4 @@
-"""MMEngine's reading and writing of checkpoints, safe against code and against a kill."""
+"""MMEngine's checkpoints, with weights-only loading and atomic writes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from aekt_mm.models.checkpoints import load_restricted
 
 
 def use_restricted_loading() -> None:
-    """Make MMEngine load checkpoints of this process without running code from them.
+    """Make weights-only loading MMEngine's default in this process.
 
     onedl-mmengine falls back to unrestricted unpickling where the restricted load fails, and
     mmengine 0.10.7 fails on its own checkpoints under PyTorch 2.6 and later. Registering the
@@ -34,7 +34,7 @@ def use_restricted_loading() -> None:
 
 
 class WholeFileBackend(LocalBackend):
-    """MMEngine's access to local files, with writing that a kill leaves undone or complete."""
+    """MMEngine's backend for local files, with atomic writes."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a file under another name, then rename it."""
@@ -47,7 +47,7 @@ class WholeFileBackend(LocalBackend):
 
 
 def write_whole_files() -> None:
-    """Make MMEngine write each checkpoint of this process whole or not at all.
+    """Make MMEngine's checkpoints atomic writes in this process.
 
     Recipes keep two: with ``max_keep_ckpts=1`` MMEngine removes the old one before it writes.
     """
@@ -113,7 +113,7 @@ def noted_checkpoint(work_dir: str | Path) -> Path | None:
 
 
 def check_resumable(path: str | Path) -> dict:
-    """Check that a run can continue at a checkpoint, and return what that says of the run.
+    """Check that a run can continue at a checkpoint, and return the checkpoint's ``meta``.
 
     Raises:
         FileNotFoundError: If it is not there.

@@ -1,4 +1,4 @@
-"""Whether the data sets of a run number their classes alike.
+"""The class numbers of a run's data sets, compared by class name.
 
 A label is a number. What it stands for is known by name: of a folder a class, of the annotations,
 of a prepared set, of a dataset's own code.
@@ -101,7 +101,8 @@ def compare(training: ClassNames, other: ClassNames) -> None:
     if training.folders is not None and other.folders is not None:
         ours, theirs = training.folders, other.folders
     else:
-        ours, theirs = training.names or training.folders, other.names or other.folders
+        ours = training.names or training.folders or ()
+        theirs = other.names or other.folders or ()
     if theirs == ours[: len(theirs)]:
         return
     number = numbered_otherwise(theirs, ours)

@@ -1,4 +1,4 @@
-"""What the tools have in common at the terminal: a mistake is answered in a line."""
+"""What the command-line tools share: arguments, one-line errors, a quiet start."""
 
 import argparse
 import contextlib
@@ -88,8 +88,8 @@ def add_traceback_argument(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def mistakes_in_a_line(tool: str, args: argparse.Namespace) -> Iterator[None]:
-    """End a tool with what an error says, and exit code 1.
+def one_line_errors(tool: str, args: argparse.Namespace) -> Iterator[None]:
+    """End a tool with an error's message, and exit code 1.
 
     Of a job of several processes the first of each machine says it.
 
@@ -109,7 +109,7 @@ def mistakes_in_a_line(tool: str, args: argparse.Namespace) -> Iterator[None]:
 
 @contextlib.contextmanager
 def packages_of(extra: str) -> Iterator[None]:
-    """End a tool that imports what is not installed with how to install it.
+    """End a tool whose package is missing with the command that installs it.
 
     Args:
         extra: Of this package, which has what the tool needs.
@@ -144,7 +144,7 @@ def quiet_start(work_dir: str | Path, traceback: bool) -> Iterator['StartHook']:
             yield hook
     except BaseException as error:
         if hook.started:
-            error.started = True
+            setattr(error, 'started', True)  # noqa: B010  # exceptions declare no such attribute
         hook.release(say=hook.started or not isinstance(error, Exception))
         if not hook.started:
             _remove_new(work_dir, before, missing)
@@ -165,7 +165,7 @@ def _remove_new(work_dir: Path, before: set[Path], missing: list[Path]) -> None:
 
 
 class StartHook(Hook):
-    """Lets go of what was held back of the output when a run has taken its first step."""
+    """Releases the held-back output after a run's first step."""
 
     priority = 'LOWEST'
 
@@ -174,12 +174,12 @@ class StartHook(Hook):
         self.held: io.StringIO | None = None
 
     def hold(self) -> None:
-        """Keep what is printed from now on."""
+        """Hold back what is printed from now on."""
         self.held, self.outputs = io.StringIO(), (sys.stdout, sys.stderr)
         sys.stdout = sys.stderr = self.held
 
     def release(self, say: bool = True) -> None:
-        """Print from now on, and what was kept if it is to be said."""
+        """Print again; with ``say`` also what was held back."""
         if self.held is None:
             return
         held, self.held = self.held, None

@@ -1,4 +1,4 @@
-"""A whole config is checked before anything is built.
+"""The check of a whole config before anything is built.
 
 What is checked is what components say of themselves: whether the registry of a place has the type,
 whether its constructor takes the options and their types, and, where building it costs nothing,
@@ -33,7 +33,7 @@ from .config_shape import matches, misshapen
 #: How many mistakes a message names.
 NAMED = 3
 
-#: What a key of a config holds; below other keys, what holds them holds.
+#: The registry of each key's parts; a key that is not here has its parent's.
 REGISTRIES: dict[str, Registry] = {
     'model': ours.MODELS,
     'data_preprocessor': ours.MODELS,
@@ -62,27 +62,27 @@ REGISTRIES: dict[str, Registry] = {
     'augments': ours.BATCH_AUGMENTS,
 }
 
-#: What a part is when it does not say so.
+#: The types of parts that name none.
 DEFAULT_TYPES = {
     'optim_wrapper': 'OptimWrapper',
     'log_processor': 'LogProcessor',
     'data_preprocessor': 'ClsDataPreprocessor',
 }
 
-#: Options that whoever builds a part adds.
-GIVEN = {
+#: Options that a part's builder adds.
+ADDED = {
     'runner', 'dataloader', 'evaluator', 'optimizer', 'params', 'dataset', 'seed', 'data_batch',
     'num_classes', 'data_preprocessor', 'vis_backends', 'save_dir', 'name', 'losses', 'teacher',
 }  # fmt: skip
 
-#: Options that whoever builds a part takes out.
-TAKEN = {
+#: Options that a part's builder takes out.
+REMOVED = {
     '_scope_', 'type', 'by_epoch', 'constructor', 'convert_to_iter_based', 'paramwise_cfg',
     'priority', 'num_batch_per_epoch',
 }  # fmt: skip
 
-#: Parts that cost nothing to build, and what building them needs.
-TRIED: dict[str, Callable[[], dict]] = {
+#: Parts that cost nothing to build, and the arguments that building them needs.
+BUILDABLE: dict[str, Callable[[], dict]] = {
     'optim_wrapper.optimizer': lambda: dict(params=[torch.nn.Parameter(torch.zeros(1))]),
     'default_hooks.*': dict,
     'custom_hooks.*': dict,
@@ -96,14 +96,14 @@ TRIED: dict[str, Callable[[], dict]] = {
 
 
 class Range(NamedTuple):
-    """What a value must be: in words, and as a test."""
+    """The values that are allowed: in words, and as a test."""
 
     words: str
-    holds: Callable[[Any], bool]
+    allows: Callable[[Any], bool]
 
 
-def whole(lowest: int, highest: float = math.inf, other: Any = ()) -> Range:
-    """Return the range of whole numbers from lowest to highest, and one other value."""
+def integer(lowest: int, highest: float = math.inf, other: Any = ()) -> Range:
+    """Return the range of integers from lowest to highest, and one other value."""
     bounds = f'of at least {lowest}' if highest == math.inf else f'from {lowest} to {highest}'
     others = '' if other == () else f' or {other}'
     return Range(
@@ -114,40 +114,40 @@ def whole(lowest: int, highest: float = math.inf, other: Any = ()) -> Range:
     )
 
 
-def number(words: str, holds: Callable[[float], bool]) -> Range:
+def number(words: str, allows: Callable[[float], bool]) -> Range:
     """Return a range of finite numbers."""
     return Range(
         f'a finite number {words}',
-        lambda value: type(value) in (int, float) and math.isfinite(value) and holds(value),
+        lambda value: type(value) in (int, float) and math.isfinite(value) and allows(value),
     )
 
 
 FLAG = Range('True or False', lambda value: isinstance(value, bool))
 
-#: The ranges of what MMEngine and torch take as it comes.
+#: Ranges of options that MMEngine and torch do not check.
 RANGES: dict[str, Range] = {
-    'train_cfg.max_epochs': whole(1),
-    'train_cfg.max_iters': whole(1),
-    'train_cfg.val_interval': whole(1),
-    'train_cfg.val_begin': whole(1),
+    'train_cfg.max_epochs': integer(1),
+    'train_cfg.max_iters': integer(1),
+    'train_cfg.val_interval': integer(1),
+    'train_cfg.val_begin': integer(1),
     'train_cfg.by_epoch': FLAG,
-    '*_dataloader.batch_size': whole(1),
-    '*_dataloader.num_workers': whole(0),
+    '*_dataloader.batch_size': integer(1),
+    '*_dataloader.num_workers': integer(0),
     '*_dataloader.drop_last': FLAG,
     '*_dataloader.persistent_workers': FLAG,
-    '*_dataloader.prefetch_factor': whole(1, other=None),
-    'randomness.seed': whole(0, 2**32 - 1, other=None),
+    '*_dataloader.prefetch_factor': integer(1, other=None),
+    'randomness.seed': integer(0, 2**32 - 1, other=None),
     'randomness.deterministic': FLAG,
     'optim_wrapper.optimizer.lr': number('of at least 0', lambda value: value >= 0),
     'optim_wrapper.optimizer.weight_decay': number('of at least 0', lambda value: value >= 0),
     'optim_wrapper.optimizer.momentum': number('from 0 to below 1', lambda v: 0 <= v < 1),
-    'optim_wrapper.accumulative_counts': whole(1),
+    'optim_wrapper.accumulative_counts': integer(1),
     'optim_wrapper.clip_grad.max_norm': number('above 0', lambda value: value > 0),
-    'default_hooks.logger.interval': whole(1),
-    'default_hooks.checkpoint.interval': whole(1, other=-1),
-    'default_hooks.checkpoint.max_keep_ckpts': whole(1, other=-1),
-    'auto_scale_lr.base_batch_size': whole(1),
-    'log_processor.window_size': whole(1),
+    'default_hooks.logger.interval': integer(1),
+    'default_hooks.checkpoint.interval': integer(1, other=-1),
+    'default_hooks.checkpoint.max_keep_ckpts': integer(1, other=-1),
+    'auto_scale_lr.base_batch_size': integer(1),
+    'log_processor.window_size': integer(1),
     '*_evaluator.topk': Range(
         'whole numbers of at least 1',
         lambda value: all(
@@ -167,20 +167,20 @@ RANGES: dict[str, Range] = {
     ),
 }
 
-#: What else takes options by name.
+#: Callables that take the options of other parts.
 OPTIONS_OF = {'*_dataloader': DataLoader, 'randomness': Runner.set_randomness}
 
-#: What training and testing can't do without.
+#: Required keys of a config.
 NEEDED = {
     'train': ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'),
     'test': ('model', 'test_dataloader', 'test_cfg', 'test_evaluator'),
 }
-#: What MMEngine wants all of or none.
-TOGETHER = ('dataloader', 'cfg', 'evaluator')
+#: Parts of a loop: MMEngine wants all of them or none.
+LOOP_PARTS = ('dataloader', 'cfg', 'evaluator')
 
 
 def check_config(cfg: Config, purpose: str = 'train') -> None:
-    """Check everything that can be known of a config without building networks or datasets.
+    """Check a config as far as possible without building networks or datasets.
 
     Args:
         cfg: As it will be run.
@@ -189,7 +189,7 @@ def check_config(cfg: Config, purpose: str = 'train') -> None:
     Raises:
         ValueError: Naming each place, its value and what would be right, up to three of them.
     """
-    mistakes = []
+    mistakes: list[str] = []
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         for mistake in _mistakes(cfg, purpose):
             # a part that can't be built since an option is wrong needs no mention of its own
@@ -210,7 +210,7 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
     if purpose == 'test':
         places = [key for key in places if key in ('model', 'data_preprocessor') or 'test' in key]
     for key in places:
-        if key.split('_')[-1] in TOGETHER and not isinstance(cfg[key], dict | list | None):
+        if key.split('_')[-1] in LOOP_PARTS and not isinstance(cfg[key], dict | list | None):
             yield f'{key} must be a dict, but is {cfg[key]!r}'
             return
     for key in ('model', 'optim_wrapper', 'train_cfg'):
@@ -227,7 +227,7 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
     for place, taker in OPTIONS_OF.items():
         for key in [key for key in read if fnmatchcase(key, place)]:
             part = cfg[key] or {}
-            yield from _options(taker, {k: v for k, v in part.items() if k not in TAKEN}, key)
+            yield from _options(taker, {k: v for k, v in part.items() if k not in REMOVED}, key)
     scope = cfg.get('default_scope', 'mmengine')
     if ours.MODELS._get_root_registry()._search_child(scope) is None:
         yield f'default_scope is {scope!r}, which no package that is imported has'
@@ -239,8 +239,8 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
     if wrong or purpose == 'test':
         return
     for split in ('val', 'test'):
-        absent = [f'{split}_{part}' for part in TOGETHER if cfg.get(f'{split}_{part}') is None]
-        if 0 < len(absent) < len(TOGETHER):
+        absent = [f'{split}_{part}' for part in LOOP_PARTS if cfg.get(f'{split}_{part}') is None]
+        if 0 < len(absent) < len(LOOP_PARTS):
             yield f'{" and ".join(absent)} must be set where the rest of {split}_* is'
     yield from _schedule(cfg)
     yield from _stepping(cfg)
@@ -258,7 +258,7 @@ def _out_of_range(part: dict, place: str) -> Iterator[str]:
     for key, value in part.items():
         here = f'{place}.{key}' if place else key
         for pattern, allowed in RANGES.items():
-            if matches(here, pattern) and not allowed.holds(value):
+            if matches(here, pattern) and not allowed.allows(value):
                 yield f'{here} must be {allowed.words}, but is {value!r}'
         if isinstance(value, dict) and here.count('.') < 2:
             yield from _out_of_range(value, here)
@@ -302,10 +302,10 @@ def _component(part: dict, kind: Any, place: str, registry: Registry) -> Iterato
         hint = f'did you mean {close[0]}?' if close else 'is the module that has it imported?'
         yield f'{where} is {kind!r}, and there is no such {registry.name}: {hint}'
         return
-    options = {name: value for name, value in part.items() if name not in TAKEN}
+    options = {name: value for name, value in part.items() if name not in REMOVED}
     wrong = list(_options(cls, options, place)) if inspect.isclass(cls) else []
     yield from wrong
-    tried = next((needs for pattern, needs in TRIED.items() if matches(place, pattern)), None)
+    tried = next((needs for pattern, needs in BUILDABLE.items() if matches(place, pattern)), None)
     if tried is not None and not wrong:
         named = {name: part[name] for name in ('type', '_scope_') if name in part}
         try:
@@ -346,7 +346,7 @@ def _options(cls: Callable, options: dict, place: str) -> Iterator[str]:
             allowed = _allowed(known[name])
             # the hints of others are often narrower than what they take
             trusted = cls.__module__.startswith(SCOPE) or isinstance(value, str)
-            if trusted and allowed is not None and not allowed.holds(value):
+            if trusted and allowed is not None and not allowed.allows(value):
                 yield f'{place}.{name} must be {allowed.words}, but is {value!r}'
             continue
         close = difflib.get_close_matches(
@@ -359,7 +359,7 @@ def _options(cls: Callable, options: dict, place: str) -> Iterator[str]:
     needed = [
         name
         for name, parameter in known.items()
-        if parameter.default is parameter.empty and name not in options and name not in GIVEN
+        if parameter.default is parameter.empty and name not in options and name not in ADDED
     ]
     if needed:
         yield f'{place}: {cls.__name__} needs {", ".join(needed)}'
@@ -432,12 +432,12 @@ def _allowed(parameter: inspect.Parameter) -> Range | None:
     if float in accepted:
         accepted.add(int)
 
-    def holds(value: Any) -> bool:
+    def allows(value: Any) -> bool:
         if isinstance(value, bool):
             return bool in accepted
         return isinstance(value, tuple(accepted)) or (bool in accepted and value in (0, 1))
 
-    return Range(' or '.join(_WORDS[kind] for kind in kinds), holds)
+    return Range(' or '.join(_WORDS[kind] for kind in kinds), allows)
 
 
 def _schedule(cfg: Config) -> Iterator[str]:
@@ -501,7 +501,7 @@ def _schedule_error(schedule: dict, length: int) -> str | None:
 
 
 def _stepping(cfg: Config) -> Iterator[str]:
-    """Check that the optimizer takes steps; what it can't do often comes up in the first."""
+    """Try two steps of the optimizer on one parameter: wrong options often show only there."""
     options = cfg.optim_wrapper.get('optimizer')
     if not isinstance(options, dict) or 'constructor' in cfg.optim_wrapper:
         return
@@ -519,7 +519,7 @@ def _stepping(cfg: Config) -> Iterator[str]:
 
 
 def _views(cfg: Config) -> Iterator[str]:
-    """Check that nothing stands around what draws views by the samples' numbers."""
+    """Check that no wrapper stands around a ``ViewDataset``: views are drawn by sample number."""
     dataset = (cfg.get('train_dataloader') or {}).get('dataset')
     place, outer = 'train_dataloader.dataset', None
     while isinstance(dataset, dict):
@@ -566,7 +566,7 @@ def _only_cpu() -> bool:
 
 
 def explain(error: BaseException) -> str:
-    """Return what an error says, in a few lines, without the trail of who called whom."""
+    """Return an error's message in a few lines, without a traceback."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if text.startswith('Caught '):  # in a dataloader's worker, with its traceback
         text = text.rstrip().splitlines()[-1].partition(': ')[2]

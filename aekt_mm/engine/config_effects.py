@@ -1,4 +1,4 @@
-"""What a config sets without an effect: something else rules, or nothing reads it."""
+"""Settings of a config without effect: overruled by another, or read by nothing."""
 
 import difflib
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ PARTS_OF = {
 
 
 def without_effect(cfg: Config) -> Iterator[str]:
-    """Say what a config of training sets without an effect.
+    """Yield the settings of a training config that have no effect.
 
     Args:
         cfg: Whose parts are known to be right.
@@ -80,7 +80,7 @@ def _schedules(cfg: Config) -> Iterator[tuple[str, dict]]:
 
 
 def _monitors(cfg: Config) -> Iterator[str]:
-    """Check that what a run's course depends on is measured in it."""
+    """Check that monitored measures are measured."""
     wanted: list[tuple[str, Any]] = []
     for place, schedule in _schedules(cfg):
         if 'ReduceOnPlateau' in str(schedule.get('type')):

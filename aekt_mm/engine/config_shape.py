@@ -1,6 +1,6 @@
-"""Where a config must have a dict or a list, and where a dict must say its type."""
+"""The shape of a config: which parts are dicts, which are lists, which need a type."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -38,14 +38,14 @@ _PLAIN = (bool, bytes, dict, float, int, list, str, tuple)
 
 
 def matches(place: str, pattern: str) -> bool:
-    """Return whether a dotted name is one of those that a pattern means."""
+    """Return whether a dotted name matches a pattern."""
     return fnmatchcase(place, pattern) and (
         pattern.startswith('*.') or place.count('.') == pattern.count('.')
     )
 
 
 def misshapen(part: Any, place: str = '') -> Iterator[str]:
-    """Say what of a config is no dict or list where one belongs, or has no type.
+    """Yield the parts of a config that should be a dict or a list, or have no type.
 
     Args:
         part: The config, or what it has at a place.
@@ -67,7 +67,7 @@ def misshapen(part: Any, place: str = '') -> Iterator[str]:
         if untyped and (typed or (single and _in(place, ('*_evaluator', 'param_scheduler')))):
             yield f"{place} has no type: it must say what it is, as in dict(type='...')"
     if place.count('.') < 3:
-        items = part.items() if isinstance(part, dict) else ()
+        items: Iterable[tuple[Any, Any]] = part.items() if isinstance(part, dict) else ()
         items = enumerate(part) if isinstance(part, list | tuple) else items
         for name, within in items:
             yield from misshapen(within, f'{place}.{name}' if place else str(name))

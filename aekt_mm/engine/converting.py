@@ -1,4 +1,4 @@
-"""Checkpoints of the field's frameworks as ours, and ours as theirs."""
+"""Conversion of checkpoints between this package and the field's frameworks."""
 
 import re
 from pathlib import Path

@@ -173,7 +173,7 @@ def verify_images(folder: str | Path) -> int:
     """
     index, backend = PreparedIndex(folder), ArrowBackend()
     for number in range(len(index)):
-        backend.get(index[number]['img_path'])
+        backend.get(index.image(number)['img_path'])
     return len(index)
 
 
@@ -266,7 +266,7 @@ def _write_files(
         if not _note(folder, number).exists()
     ]
     parts = {n: images[n * images_per_file :][:images_per_file] for n in missing}
-    workers = os.cpu_count() if workers is None else workers
+    workers = (os.cpu_count() or 1) if workers is None else workers
     console = Console()
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:

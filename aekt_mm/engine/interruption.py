@@ -1,4 +1,4 @@
-"""What ends a run from outside: signals, the death of its launcher, a second run beside it."""
+"""Ends from outside: signals, a dead launcher, a second run in the same folder."""
 
 import ctypes
 import errno
@@ -138,6 +138,7 @@ class StopHook(Hook):
         return False
 
     def _leave(self, where: str) -> None:
+        assert self.signal is not None  # whoever calls has seen one
         # before the process group there is only the environment that tells ranks apart
         if is_main_process() and os.environ.get('RANK', '0') == '0':
             name = signal.Signals(self.signal).name

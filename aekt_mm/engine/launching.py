@@ -8,10 +8,10 @@ import inspect
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -181,7 +181,7 @@ def hold_out(cfg: Config, share: float, seed: int = 0) -> None:
             evaluated = next(_innermost(cfg[loader].dataset))
             if 'pipeline' in evaluated:  # images are read as for evaluation
                 for dataset in _innermost(held_out):
-                    dataset.pipeline = evaluated.pipeline
+                    dataset['pipeline'] = evaluated['pipeline']
             cfg[loader].dataset = dict(
                 type='aekt_mm.HeldOut', dataset=held_out, part='validation', share=share, seed=seed
             )
@@ -294,7 +294,7 @@ def _end_schedules(cfg: Config, before: int, options: dict) -> None:
 
 
 @contextlib.contextmanager
-def keeping(cfg: Config, options: dict | None, flag: str) -> Iterator[None]:
+def keeping(cfg: Config, options: Iterable[str] | None, flag: str) -> Iterator[None]:
     """Refuse options that what is done in this context takes the place of.
 
     Args:
@@ -461,8 +461,8 @@ def _look_for_hub() -> None:
         )
 
 
-def _missing(path: str | None, is_there: Callable[[Path], bool]) -> bool:
-    return path is not None and '://' not in path and not is_there(Path(path).expanduser())
+def _missing(path: Any, is_there: Callable[[Path], bool]) -> TypeGuard[str | Path]:
+    return path is not None and '://' not in str(path) and not is_there(Path(path).expanduser())
 
 
 def _relative(path: Path) -> Path:
@@ -492,7 +492,7 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('compile'):
         # MMEngine compiles the whole step; the optimizer's part anew for every learning rate
         OptimWrapper.update_params = torch.compiler.disable(OptimWrapper.update_params)
-    train_cfg = cfg.get('train_cfg') or {}
+    train_cfg: Any = cfg.get('train_cfg') or {}
     if 'by_epoch' in train_cfg:
         loop = {key: value for key, value in train_cfg.items() if key != 'by_epoch'}
         kind = 'ResumableEpochLoop' if train_cfg.by_epoch else 'ResumableIterLoop'

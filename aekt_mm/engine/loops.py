@@ -1,10 +1,11 @@
-"""Loops of training that end as they would have if they are ended and resumed."""
+"""Training loops with exact resume."""
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,7 +80,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if WholeBatches.serves(self.dataloader):
             self._whole = WholeBatches(self.dataloader, device)
         keep_gradient_norm(optim_wrapper)
-        self._step = partial(take_step, model, optim_wrapper)
+        self._step: Any = partial(take_step, model, optim_wrapper)
         if self.capture:
             if self._whole is None or self._whole.images.device != device:
                 raise ValueError(
@@ -215,7 +216,7 @@ class WholeBatchValLoop(ValLoop):
         return metrics
 
     @torch.no_grad()
-    def _run_batch(self, index: int, data: dict, model: nn.Module) -> None:
+    def _run_batch(self, index: int, data: dict, model: Any) -> None:
         self.runner.call_hook('before_val_iter', batch_idx=index, data_batch=data)
         prepared = model.data_preprocessor(data, False)
         scores = model(prepared['inputs'], mode='tensor').softmax(1)
@@ -231,7 +232,7 @@ class WholeBatchValLoop(ValLoop):
         self.runner.call_hook('after_val_iter', **hooks)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrapped(model: Any) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
@@ -251,9 +252,10 @@ def check_batches(loader: DataLoader) -> None:
     Raises:
         ValueError: If the data are fewer than a batch, and such a one is dropped.
     """
+    dataset: Any = loader.dataset
     if len(loader) == 0:
         raise ValueError(
-            f'{len(loader.dataset)} training images give no batch of {loader.batch_size}: '
+            f'{len(dataset)} training images give no batch of {loader.batch_size}: '
             'lower train_dataloader.batch_size, or set its drop_last=False'
         )
 
@@ -280,7 +282,7 @@ def _from_batch(loader: DataLoader, first: int) -> Iterator[DataLoader]:
 class _Rest(Sampler):
     """What a sampler gives from a position on; as long as the whole."""
 
-    def __init__(self, sampler: Sampler, start: int) -> None:
+    def __init__(self, sampler: Any, start: int) -> None:
         self.sampler, self.start = sampler, start
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What a published student is: a model card, as Hugging Face's hub and any reader take it."""
+"""The model card of a published student, in the form of Hugging Face's hub."""
 
 import json
 from collections.abc import Iterator
@@ -106,7 +106,7 @@ def _network(teacher: dict) -> str:
 
 
 def _data(cfg: Config, meta: dict) -> Iterator[tuple[str, str]]:
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    dataset: Any = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     while isinstance(dataset.get('dataset'), dict):
         dataset = dataset.dataset
     if dataset:

@@ -1,8 +1,9 @@
-"""The logits of a recipe's student and of its teacher for a whole data set, on a GPU if any."""
+"""Student's and teacher's logits for a whole test set, on a GPU where there is one."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ def _teacher_logits(cfg: Config) -> Tensor:
     return torch.cat([model.teacher(**data).cpu() for data in _batches(loader, model)])
 
 
-def _model(cfg: Config, teacher: ConfigDict | None) -> torch.nn.Module:
+def _model(cfg: Config, teacher: ConfigDict | None) -> Any:
     use_restricted_loading()
     init_default_scope(cfg.get('default_scope', SCOPE))
     model = ConfigDict(cfg.model)
@@ -98,5 +99,5 @@ def _model(cfg: Config, teacher: ConfigDict | None) -> torch.nn.Module:
     return build(MODELS, model).to(device).eval()
 
 
-def _batches(loader: DataLoader, model: torch.nn.Module) -> Iterator[dict]:
+def _batches(loader: DataLoader, model: Any) -> Iterator[dict]:
     return (model.data_preprocessor(data, training=False) for data in loader)

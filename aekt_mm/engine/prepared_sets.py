@@ -1,4 +1,4 @@
-"""Which image sets a config reads, and letting it read them from where they were prepared."""
+"""The image sets of a config, and their replacement by prepared sets."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def use_prepared(cfg: Config, folder: str) -> None:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
         for name, dataset in sets.items():
             check_source(dataset, Path(folder).expanduser() / name)
-    read = {loader: _innermost(cfg.get(loader)) for loader in LOADERS}
+    read = {loader: _innermost(cfg.get(loader)) or {} for loader in LOADERS}
     names = {
         loader: next(name for name, known in sets.items() if _images(known) == _images(dataset))
         for loader, dataset in read.items()
@@ -111,15 +111,16 @@ def check_source(dataset: dict, folder: Path) -> None:
                 f'but of {made_of}: their names or labels differ'
             )
         return
-    names = next(iter(of_config(dataset, '')), None)
-    names = names and (names.names or names.folders)
+    stated = next(iter(of_config(dataset, '')), None)
+    names = stated and (stated.names or stated.folders)
     if names and list(names) != manifest['classes']:
         raise ValueError(
             f'the prepared set {folder} was not made of the images of the config: its classes are '
             f'{", ".join(map(repr, manifest["classes"][:3]))}, ..., and those of {where} are '
             f'{", ".join(map(repr, names[:3]))}, ...'
         )
-    for key in sorted((known or {}).keys() | wanted.keys() if known else ()):
+    known = known or {}
+    for key in sorted(known.keys() | wanted.keys()) if known else ():
         if key != 'data_root' and known.get(key) != wanted.get(key):
             raise ValueError(
                 f'the prepared set {folder} was not made of the images of the config: it has {key} '

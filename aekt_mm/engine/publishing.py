@@ -169,7 +169,8 @@ def publish_student(
         if safetensors:
             written.append(Path(partial, 'student.safetensors'))
             save_weights(student.state_dict(), written[-1])
-        _load_alone(*written[1::-1], images, expected)
+        weights, config = written[:2]
+        _load_alone(config, weights, images, expected)
         return [_move(path, folder / path.relative_to(partial)) for path in written]
 
 
@@ -208,10 +209,10 @@ def _installed() -> list[str]:
     """Return the folders that packages are installed in."""
     stack = (import_module(name).__file__ for name in ('mmengine', 'mmcv', 'mmpretrain', 'torch'))
     places = [sysconfig.get_path('purelib'), sysconfig.get_path('platlib')]
-    return list(dict.fromkeys([*(str(Path(file).parents[1]) for file in stack), *places]))
+    return list(dict.fromkeys([*(str(Path(file).parents[1]) for file in stack if file), *places]))
 
 
-def _images(cfg: Config, model: nn.Module) -> Tensor | None:
+def _images(cfg: Config, model: Any) -> Tensor | None:
     """Return images of a recipe's data as its model sees them, or else random ones, and say so."""
     absent = 'the recipe names no test or validation data'
     for name in ('test_dataloader', 'val_dataloader'):
@@ -295,7 +296,7 @@ def _fold_connector(
             f'{type(distiller.connector).__name__} has no method fold_into(linear): a student '
             'without it would not predict as it was trained to'
         )
-    if images is None:
+    if images is None or expected is None:
         raise ValueError(
             'whether the connector folds into the head can not be tried out: the student takes '
             "images of no usual size, and none of the recipe's are here"

@@ -1,4 +1,4 @@
-"""Reading what a command line calls a recipe."""
+"""Recipes by file or by name."""
 
 from pathlib import Path
 

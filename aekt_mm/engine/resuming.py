@@ -1,4 +1,4 @@
-"""Whether it is the same run that goes on at a checkpoint."""
+"""The comparison of a resumed run with its checkpoint."""
 
 import re
 from pathlib import Path

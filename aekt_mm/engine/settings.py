@@ -1,4 +1,4 @@
-"""Settings as data: reading them without running code, and by dotted names."""
+"""Settings as data: parsed without running code, flattened to dotted names."""
 
 import ast
 from typing import Any
@@ -53,7 +53,7 @@ def flatten(value: Any, prefix: str = '') -> dict[str, Any]:
     if plain or not isinstance(value, dict | list | tuple) or not value:
         return {prefix: list(value) if plain else value}
     parts = value.items() if isinstance(value, dict) else enumerate(value)
-    found = {}
+    found: dict[str, Any] = {}
     for key, part in parts:
         found |= flatten(part, f'{prefix}.{key}' if prefix else str(key))
     return found
@@ -69,7 +69,7 @@ class _Dicts(ast.NodeTransformer):
         self.generic_visit(node)
         if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args:
             return node  # which no literal has
-        keys = [keyword.arg and ast.Constant(keyword.arg) for keyword in node.keywords]
-        if None in keys:
+        if any(keyword.arg is None for keyword in node.keywords):
             return node
+        keys: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in node.keywords]
         return ast.Dict(keys, [keyword.value for keyword in node.keywords])

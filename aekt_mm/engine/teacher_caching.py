@@ -4,9 +4,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.model import is_model_wrapper
@@ -98,7 +97,7 @@ def _silent_runner(cfg: Config) -> Runner:
         return build_runner(cfg)
 
 
-def _temperature(model: torch.nn.Module) -> float:
+def _temperature(model: Any) -> float:
     """Return at which temperature the mass of the rest is to be exact: that of the first loss."""
     return float(getattr(next(iter(model.losses.values())), 'temperature', 1.0))
 
@@ -120,7 +119,7 @@ def _open(folder: Path, manifest: dict) -> LogitCache:
     return cache
 
 
-def _fill(cache: LogitCache, runner: Runner, model: torch.nn.Module, loader: DataLoader) -> None:
+def _fill(cache: LogitCache, runner: Runner, model: Any, loader: DataLoader) -> None:
     batches = [batch for view in range(cache.views) for batch in _missing(cache, loader, view)]
     console = Console()
     if is_main_process():
@@ -141,7 +140,7 @@ def _fill(cache: LogitCache, runner: Runner, model: torch.nn.Module, loader: Dat
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
     # for its context: the precision of the training run
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    pending: list[tuple[int, np.ndarray]] = []
+    pending: list[tuple[int, Any]] = []
     started = time.monotonic()
     with Progress(
         *columns, TimeRemainingColumn(), console=console, disable=not is_main_process()
@@ -167,7 +166,8 @@ def _fill(cache: LogitCache, runner: Runner, model: torch.nn.Module, loader: Dat
 
 def _missing(cache: LogitCache, loader: DataLoader, view: int) -> Iterator[list]:
     """Return the batches of this process in an epoch that are not written yet."""
-    loader.sampler.set_epoch(view)
-    for batch in loader.batch_sampler:
+    sampler: Any = loader.sampler
+    sampler.set_epoch(view)
+    for batch in loader.batch_sampler or ():
         if not cache.written[view, [key.sample for key in batch]].all():
             yield batch

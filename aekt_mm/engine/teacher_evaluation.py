@@ -53,7 +53,7 @@ def check_teacher(cfg: Config) -> None:
         )
 
 
-def put_teacher_in_place(runner: Runner) -> None:
+def swap_in_teacher(runner: Runner) -> None:
     """Let a runner test its distiller's teacher instead of the student."""
     distiller = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if hasattr(distiller.teacher, 'attach'):

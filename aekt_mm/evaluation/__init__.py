@@ -1,4 +1,4 @@
-"""What is measured of a student."""
+"""Measures of a student's logits."""
 
 from .logits import (
     Reliability,

@@ -1,4 +1,4 @@
-"""What a student's logits say of it: alone, and beside its teacher's.
+"""Measures of a student's logits, alone and beside its teacher's.
 
 Functions of the logits of a whole data set, computed in float64. Which of them a study reports,
 :func:`measure` says.
@@ -78,13 +78,13 @@ def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
 class Reliability(NamedTuple):
     """What a reliability diagram shows: (bins,) float64 each, NaN where a bin is empty."""
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # a tuple's method of this name is not needed
     confidence: Tensor
     accuracy: Tensor
 
 
 def reliability(logits: Tensor, labels: Tensor, bins: int = BINS) -> Reliability:
-    """Return how many samples fall into bins of confidence, how sure and how right they are.
+    """Return number, mean confidence and accuracy of the samples in bins of confidence.
 
     Args:
         logits: (N, C).
@@ -125,13 +125,13 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float
         >>> calibration_error(torch.tensor([[0., 0.], [0., 0.]]), torch.tensor([0, 1]))
         0.0
     """
-    bins = reliability(logits, labels, bins)
-    gap = (bins.confidence - bins.accuracy).abs().nan_to_num()
-    return (bins.count * gap).sum().item() / len(labels)
+    found = reliability(logits, labels, bins)
+    gap = (found.confidence - found.accuracy).abs().nan_to_num()
+    return (found.count * gap).sum().item() / len(labels)
 
 
 def measure(student: Tensor, labels: Tensor, teacher: Tensor | None = None) -> dict[str, float]:
-    """Return what a study reports of a student.
+    """Return the measures of a student that a study reports.
 
     Args:
         student: Logits (N, C).

@@ -1,7 +1,6 @@
-"""How much a student is like its teacher: measures of both networks' logits.
+"""Similarity of a student to its teacher: measures of both networks' logits.
 
-In float64. What softmax does not see, a number added to all logits of a sample, makes no difference
-to any of them.
+In float64. A number added to all logits of a sample changes none of them, as it changes no softmax.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Reading checkpoints without running code from them, and not a damaged one; writing weights."""
+"""Weights-only loading of checkpoints, with checks for damage; writing of weights."""
 
 import argparse
 import hashlib
@@ -38,7 +38,7 @@ def _attribute(owner: Any, name: str) -> Any:
     return getattr(owner, name)
 
 
-_core = np._core if np.lib.NumpyVersion(np.__version__) >= '2.0.0' else np.core
+_core: Any = getattr(np, '_core' if np.lib.NumpyVersion(np.__version__) >= '2.0.0' else 'core')
 
 #: What checkpoints hold beside tensors, which is data alone. MMEngine's have logged numbers, as
 #: numpy arrays (numpy 1 and 2 name their internals differently); torchdistill's, DeiT's and timm's
@@ -201,7 +201,7 @@ def _digest(state: dict[str, Tensor]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(state.items()):
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What distillation needs of an image classifier: build it, count its classes, find its end."""
+"""Image classifiers of any origin: building, number of classes, output layers."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +70,7 @@ def read_classifier(path: str | Path) -> ConfigDict:
 
 
 def trained_order(spec: dict | str | Path | nn.Module) -> str:
-    """Return the order of the channels that a classifier was trained on.
+    """Return the channel order that a classifier was trained on.
 
     A config file says what its images are and what is done to them: mmpretrain's MobileViT is
     trained on files, which are BGR, as they are. Of anything else RGB is supposed.
@@ -91,14 +91,14 @@ def trained_order(spec: dict | str | Path | nn.Module) -> str:
 
 
 def config_order(config: Config, preprocessor: dict | None = None) -> str:
-    """Return the order of the channels of what a config trains on, 'RGB' or 'BGR'.
+    """Return the channel order of a config's images, 'RGB' or 'BGR'.
 
     Args:
         config: With ``train_dataloader`` or ``test_dataloader``; RGB is supposed without.
         preprocessor: What prepares the images. By default the config's.
     """
     for loader in ('train_dataloader', 'test_dataloader'):
-        dataset = (config.get(loader) or {}).get('dataset') or {}
+        dataset: Any = (config.get(loader) or {}).get('dataset') or {}
         while 'dataset' in dataset and not dataset.type.endswith(('InMemory', 'CropDataset')):
             dataset = dataset.dataset
         crops = dataset.get('type', '').endswith('CropDataset')
@@ -110,7 +110,7 @@ def config_order(config: Config, preprocessor: dict | None = None) -> str:
 
 
 def pipeline_side(pipeline: list[dict]) -> int | None:
-    """Return how large the images are that a pipeline ends with, or None where it does not say.
+    """Return the image size at the end of a pipeline, or None where it is not known.
 
     Examples:
         >>> pipeline_side([dict(type='Resize', scale=256), dict(type='CenterCrop', crop_size=224)])
@@ -135,13 +135,13 @@ def _config_file(spec: str) -> str:
     if package == SCOPE:
         return str(find_recipe(spec))
     found = find_spec(package)
-    if found is None:
+    if found is None or found.origin is None:
         raise FileNotFoundError(f'{spec}: the package {package} is not installed')
     return str(Path(found.origin).parent / '.mim' / 'configs' / name)
 
 
 def num_classes(classifier: Any) -> int | None:
-    """Return how many classes a classifier tells apart, or None where that can't be seen.
+    """Return a classifier's number of classes, or None where it is not known.
 
     Examples:
         >>> num_classes(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 10)))
@@ -188,7 +188,7 @@ def run(network: Callable[[Tensor], Any], images: Tensor, whose: str) -> Any:
 
 
 def _misfit(error: str) -> str | None:
-    """Return what an error says of sizes, None where it says nothing of them."""
+    """Return which sizes do not fit, in words; None for an error of another kind."""
     factors = re.search(r'mat1 and mat2 shapes .* \(\d+x(\d+) and (\d+)x(\d+)\)', error)
     if factors:
         given, taken, classes = factors.groups()
@@ -235,9 +235,9 @@ def trial_images(classifier: nn.Module, sizes: Sequence[int] = TRIAL_SIZES) -> T
 
 @contextmanager
 def unchanged(network: Any) -> Iterator[None]:
-    """Undo what runs of a network set in it: some make their tables anew for the images' size.
+    """Restore a network's attributes and buffers after it was run.
 
-    EVA02 does, so that a run with images of another size would change what its state_dict has.
+    EVA02 resizes its tables to the images: without this a run would change its state_dict.
     """
     scripted = torch.jit.ScriptModule  # keeps its buffers where they can't be exchanged
     modules = [module for module in _modules(network) if not isinstance(module, scripted)]
@@ -252,7 +252,7 @@ def unchanged(network: Any) -> Iterator[None]:
 
 
 def class_logits(classifier: Any, outputs: Any) -> Any:
-    """Return the logits in what a classifier puts out: of Conformer's two the sum, as it predicts.
+    """Return the logits of a classifier's output; of Conformer's two their sum, as it predicts.
 
     Args:
         classifier: Of mmpretrain, or any other callable.

@@ -1,4 +1,4 @@
-"""See inside a network: the outputs of its modules by path."""
+"""Taps: outputs of a network's modules, by module path."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ class Grid(NamedTuple):
 
 
 class FeatureTaps:
-    """What modules of a network put out in one forward pass.
+    """Outputs of a network's modules in one forward pass.
 
     A path is a module's name within the network (``backbone.layer3``); ``-1`` in it is the last of
     the modules that lie there (``backbone.layer3.-1.relu``), and ``:input`` after it means what
@@ -100,16 +100,16 @@ class FeatureTaps:
         return feature
 
     def watch(self) -> None:
-        """Keep what the modules give from now on."""
+        """Record the modules' outputs from now on."""
         self.features = {}
 
     def take(self) -> dict[str, Tensor]:
-        """Return what they gave since, and keep nothing any longer.
+        """Return the recorded outputs, and stop recording.
 
         Raises:
             RuntimeError: If a module was not run.
         """
-        features, self.features = self.features, None
+        features, self.features = self.features or {}, None
         missing = [path for path in self.paths if path not in features]
         if missing:
             raise RuntimeError(f'the {self.whose} did not run its module {missing[0]!r}')

@@ -1,9 +1,10 @@
-"""A network's weights from a checkpoint of whatever layout, all of them or an error."""
+"""Weights from a checkpoint of any layout: all of them, or an error."""
 
 import difflib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import get_torchvision_models
@@ -159,12 +160,13 @@ def _same(held: Tensor, read: Tensor) -> bool:
 def _fill(model: nn.Module, state: dict[str, Tensor], source: str | Path) -> None:
     """Load weights that fit, and see that the network then holds them."""
     wanted = model.state_dict()
-    state = OrderedDict((k, v) for k, v in state.items() if v.shape == wanted[k].shape)
+    fitting = OrderedDict((k, v) for k, v in state.items() if v.shape == wanted[k].shape)
     # what fits is of the present layout; some networks of torchvision ask for its version
-    state._metadata = {name: {'version': m._version} for name, m in model.named_modules()}
+    versioned: Any = fitting
+    versioned._metadata = {name: {'version': m._version} for name, m in model.named_modules()}
     # names were compared, all but those of batch counters; what came of it is below
-    model.load_state_dict(state, strict=False)
-    check_held(model.state_dict(), state, source)
+    model.load_state_dict(fitting, strict=False)
+    check_held(model.state_dict(), fitting, source)
 
 
 def find_weights(checkpoint: dict, source: str | Path) -> dict[str, Tensor]:
@@ -225,7 +227,7 @@ def _distance(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> int:
 
 
 def check_finite(state: dict[str, Tensor], source: str | Path) -> None:
-    """Check that weights are numbers: a network with others predicts anything.
+    """Check that weights are finite.
 
     Raises:
         ValueError: If one is NaN or infinite; the message names it.
@@ -240,7 +242,7 @@ def check_finite(state: dict[str, Tensor], source: str | Path) -> None:
 
 
 def misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    """Say what keeps the weights found from being those wanted: a line a kind, at most three."""
+    """Describe how the weights found differ from those wanted: at most three lines, one a kind."""
     kinds = {
         'different': [
             f'{name} is {tuple(found[name].shape)}, wanted {tuple(wanted[name].shape)}'

@@ -1,4 +1,4 @@
-"""What travels between datasets, models and metrics."""
+"""Data structures shared by datasets, models and metrics."""
 
 from .batch_sample import (
     BatchSample,

@@ -55,7 +55,7 @@ class BatchSample(DataSample):
         return parts
 
     def pin_memory(self) -> 'BatchSample':
-        """Return the batch in memory that a GPU copies without being waited for, as loaders ask."""
+        """Return the batch in pinned memory, as loaders ask."""
         pinned = self.clone()
         for name, value in self.items():
             pinned.set_field(value.pin_memory(), name)
@@ -71,7 +71,7 @@ def _sample(label: Tensor, score: Tensor | None) -> DataSample:
 
 
 def batch_views(data_samples: Sequence[DataSample]) -> tuple[int, np.ndarray | Tensor, Tensor]:
-    """Return where a batch's logits are kept.
+    """Return the place of a batch's logits in a cache.
 
     Args:
         data_samples: N samples in the same view, or a batch of them in one.
@@ -133,7 +133,7 @@ def require_views(data_samples: Sequence[DataSample]) -> None:
 
 
 def batch_key(data_samples: Sequence[DataSample]) -> int:
-    """Return what the randomness of a batch as a whole is drawn from: its first sample's view.
+    """Return the key of a whole batch's randomness: its first sample's.
 
     Args:
         data_samples: N samples, or a batch of them in one.

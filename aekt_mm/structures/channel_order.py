@@ -1,7 +1,7 @@
-"""In which order the channels of images are: a property of the path that the data takes.
+"""Channel order of images, RGB or BGR, worked out from the path of the data.
 
 mmcv reads files as BGR; arrays, as CIFAR's, are RGB. A preprocessor's ``to_rgb`` swaps what it is
-given. What a network is to get follows from these, and nobody has to be asked.
+given. The order of a network's input follows from these; it is no option.
 """
 
 from collections.abc import Iterable

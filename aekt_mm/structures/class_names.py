@@ -1,10 +1,10 @@
-"""What the same number stands for on two sides that both have names for their classes."""
+"""Comparison of two class numberings by class name."""
 
 from collections.abc import Sequence
 
 
 def numbered_otherwise(theirs: Sequence[str], ours: Sequence[str]) -> int | None:
-    """Return the first number that stands for another class on one side than on the other.
+    """Return the first number whose class differs between the two sides.
 
     Where no name is shared the sides may only call their classes differently, and nothing is known.
 

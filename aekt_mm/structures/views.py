@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ MIX_1 = -0x40A7B892E31B1A47
 MIX_2 = -0x6B2FB644ECCEEE15
 WORD = 2**64 - 1
 
+_numpy_random: Any = np.random  # its stub lacks two of its functions
 _SPARES: list[np.random.MT19937] = []  # which kept_generators() lends to numpy
 
 
 class ViewKey(NamedTuple):
-    """What names a view: it seeds all of the sample's augmentation."""
+    """The key of a view: it seeds all of the sample's augmentation."""
 
     seed: int
     view: int
@@ -90,18 +91,21 @@ def draw(keys: Tensor, count: int) -> Tensor:
 def kept_generators() -> Iterator[None]:
     """Restore Python's, numpy's and torch's generators after what is drawn from them in between.
 
-    Numpy's generator is exchanged for another meanwhile, since to save its state takes longer than
-    to decode a small image; of a pair of normal numbers that it has drawn, a second one that nobody
-    has asked for yet is forgotten.
+    Numpy's generator is swapped for a spare one: to save its state takes longer than to decode a
+    small image. Numpy draws normal numbers in pairs, and the unused half of a pair is lost.
     """
-    python, numpy, torchs = random.getstate(), np.random.get_bit_generator(), torch.get_rng_state()
+    python, numpy, torchs = (
+        random.getstate(),
+        _numpy_random.get_bit_generator(),
+        torch.get_rng_state(),
+    )
     spare = _SPARES.pop() if _SPARES else np.random.MT19937()
-    np.random.set_bit_generator(spare)
+    _numpy_random.set_bit_generator(spare)
     try:
         yield
     finally:
         random.setstate(python)
-        np.random.set_bit_generator(numpy)
+        _numpy_random.set_bit_generator(numpy)
         torch.set_rng_state(torchs)
         _SPARES.append(spare)
 

@@ -265,15 +265,22 @@ def test_a_missing_teacher_is_named_with_what_trains_it(tmp_path, monkeypatch):
     assert f'looked for in {checkpoint}' in str(error.value)
     assert f'train it with tools/train.py {TEACHER}' in str(error.value)
 
-    cfg.model.teacher.checkpoint = 'mine/teacher.pth'
-    with pytest.raises(FileNotFoundError) as error:
-        check_files(cfg)
-    assert 'looked for in mine/teacher.pth' in str(error.value)
-    assert 'train it' not in str(error.value)
+    for absent in ('mine/teacher.pth', Path('mine/teacher.pth')):
+        cfg.model.teacher.checkpoint = absent
+        with pytest.raises(FileNotFoundError) as error:
+            check_files(cfg)
+        assert 'looked for in mine/teacher.pth' in str(error.value)
+        assert 'train it' not in str(error.value)
 
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
-    for there in (str(checkpoint), 'torchvision://resnet34', 'https://host/teacher.pth', None):
+    for there in (
+        checkpoint,
+        str(checkpoint),
+        'torchvision://resnet34',
+        'https://host/teacher.pth',
+        None,
+    ):
         cfg.model.teacher.checkpoint = there
         check_files(cfg)
     cfg.model.teacher = None

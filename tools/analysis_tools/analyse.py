@@ -23,7 +23,7 @@ from pathlib import Path
 from aekt_mm.engine.command_line import (
     Options,
     add_traceback_argument,
-    mistakes_in_a_line,
+    one_line_errors,
     packages_of,
 )
 from aekt_mm.files import replace_file
@@ -75,7 +75,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with mistakes_in_a_line('analyse', args):
+    with one_line_errors('analyse', args):
         runs, notes = read_runs(args.runs, args.cfg_options), []
         if args.subject in OF_RUNS:
             findings = OF_RUNS[args.subject](runs)

@@ -11,7 +11,7 @@ where aekt_mm.models.weights.load_weights knows their layout.
 
 import argparse
 
-from aekt_mm.engine.command_line import add_traceback_argument, mistakes_in_a_line
+from aekt_mm.engine.command_line import add_traceback_argument, one_line_errors
 from aekt_mm.engine.converting import KEPT_UNDER, convert
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     )
     add_traceback_argument(parser)
     args = parser.parse_args()
-    with mistakes_in_a_line('convert', args):
+    with one_line_errors('convert', args):
         convert(args.config, args.source, args.target, args.to)
     print(args.target)
 

@@ -64,6 +64,7 @@ class DistillWarmupHook(Hook):
         """Return in which epoch of a run the weight reaches 1, at least 1."""
         if self.epochs is not None:
             return self.epochs
+        assert self.share is not None  # the constructor asks for one of the two
         return epochs_of_share(self.share, runner.max_epochs)
 
     def before_train_epoch(self, runner: Runner) -> None:

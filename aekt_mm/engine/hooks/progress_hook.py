@@ -139,6 +139,7 @@ class ProgressHook(Hook):
     def _draw(self, what: str, done: int, total: int, pace: str, figures: str) -> None:
         self.progress.update(self.task, description=what, completed=done, total=total, pace=pace)
         lines = [Text(line, no_wrap=True, overflow='ellipsis') for line in figures.splitlines()]
+        assert self.live is not None  # begun
         self.live.update(Group(self.progress.get_renderable(), *lines), refresh=True)
         self.drawn = time.monotonic()
 
@@ -169,8 +170,8 @@ class ProgressHook(Hook):
         ]
         loss = f'loss {mean["loss"]:.3f}' if 'loss' in mean else ''
         lines = [loss + (' = ' + ' + '.join(parts) if len(parts) > 1 else '')]
-        known = {name.rpartition('.')[2]: value for name, value in mean.items()}
-        shown = [f'{STATISTICS[name]} {known[name]:.2f}' for name in STATISTICS if name in known]
+        plain = {name.rpartition('.')[2]: value for name, value in mean.items()}
+        shown = [f'{STATISTICS[name]} {plain[name]:.2f}' for name in STATISTICS if name in plain]
         lines += ['   '.join(shown)] if shown else []
         lines += [f'validation: {self.validated}'] if self.validated else []
         return '\n'.join(lines)

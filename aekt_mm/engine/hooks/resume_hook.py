@@ -1,5 +1,7 @@
 """What a run needs beyond MMEngine's checkpoint to go on as it would have."""
 
+from typing import Any
+
 import torch
 from mmengine.dist import all_reduce, is_distributed
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
@@ -118,5 +120,5 @@ def _early_stopping(runner: Runner) -> list[EarlyStoppingHook]:
     return [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrapped(model: Any) -> nn.Module:
     return model.module if is_model_wrapper(model) else model

@@ -19,6 +19,7 @@ class ShuffleUnit(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
+        self.shortcut: nn.AvgPool2d | None
         if stride == 2:
             channels -= in_channels
             self.shortcut = nn.AvgPool2d(3, stride=2, padding=1)

@@ -98,6 +98,7 @@ class BatchPreprocessor(BaseDataPreprocessor):
             images = crop_and_flip(images, samples.view_key, self.crop_padding, self.flip)
         inputs = self._normalise(images)
         if augments and self.batch_augments is not None:
+            assert self.num_classes is not None  # the constructor asks for it
             shares = F.one_hot(samples.gt_label, self.num_classes).float()
             with seeded(batch_key(samples)):
                 inputs, samples.gt_score = self.batch_augments(inputs, shares)

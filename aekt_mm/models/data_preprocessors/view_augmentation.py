@@ -6,8 +6,8 @@ global generator, in the order of the batch; neither can take an image's draws f
 """
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,8 +53,11 @@ class ViewAugmentation:
         self.flip = flip
         self.color_jitter = None
         if color_jitter is not None:
-            known = dict(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
-            self.color_jitter = _options('color_jitter', color_jitter, known)
+            self.color_jitter = _options(
+                'color_jitter',
+                color_jitter,
+                dict(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0),
+            )
             for name, value in self.color_jitter.items():
                 most = 0.5 if name == 'hue' else math.inf
                 if not 0 <= value <= most:
@@ -65,7 +68,7 @@ class ViewAugmentation:
                     )
         self.erasing = None
         if erasing is not None:
-            known = dict(
+            known = dict[str, Any](
                 prob=0.25,
                 area=(0.02, 1 / 3),
                 aspect=(0.3, 1 / 0.3),
@@ -182,7 +185,7 @@ def erase(images: Tensor, draws: Tensor, options: dict) -> Tensor:
     return torch.where(inside[:, None], color.to(images.dtype)[:, None, None], images)
 
 
-def _options(name: str, given: dict, known: dict) -> dict[str, float | Sequence[float]]:
+def _options(name: str, given: dict, known: dict) -> dict[str, Any]:
     unknown = [option for option in given if option not in known]
     if unknown:
         raise ValueError(f'{name} has no option {unknown[0]!r}: it has {", ".join(known)}')

@@ -1,4 +1,6 @@
-"""Batches of images that were augmented one by one."""
+"""mmpretrain's preprocessing for batches with views."""
+
+from typing import Any
 
 import torch
 from mmpretrain.models import ClsDataPreprocessor
@@ -45,7 +47,8 @@ class ViewPreprocessor(ClsDataPreprocessor):
         Raises:
             TypeError: If the batch is to be augmented or mixed and has no views.
         """
-        inputs, samples = data['inputs'], data.get('data_samples')
+        inputs = data['inputs']
+        samples: Any = data.get('data_samples')
         whole = isinstance(samples, BatchSample)
         if isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.shape[1] != 3:
             inputs = inputs.permute(0, 3, 1, 2)
@@ -56,7 +59,7 @@ class ViewPreprocessor(ClsDataPreprocessor):
             inputs = self.view_augments(inputs, keys)
         mixes = training and self.batch_augments is not None
         scored = mixes or self.to_onehot  # mmpretrain's code for it takes samples one by one
-        separate = samples
+        separate: Any = samples
         if whole:
             separate = list(samples) if scored else None
         data = {**data, 'inputs': inputs, 'data_samples': separate}

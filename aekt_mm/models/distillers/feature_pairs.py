@@ -1,4 +1,4 @@
-"""What of the student's and the teacher's features is compared, and by which loss."""
+"""Pairs of student and teacher features, each with its loss."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -68,9 +68,10 @@ class FeaturePairs(nn.ModuleDict):
             self.shapes[name] = [_of(feature, _shape) for feature in self._pair(name, measured)]
             if getattr(self[name], 'maps', False):
                 self._check_maps(name)
-            if hasattr(self[name], 'build_projection'):
+            part: Any = self[name]
+            if hasattr(part, 'build_projection'):
                 try:
-                    self[name].build_projection(*self.shapes[name])
+                    part.build_projection(*self.shapes[name])
                 except ValueError as error:
                     raise ValueError(
                         f'features.{name}, of images of {self.image_size} pixels: {error}'

@@ -1,4 +1,4 @@
-"""What prepares a student's images, with the batch augmentations that the student asks for."""
+"""The student's data preprocessor, with the batch augmentations of its config."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def student_inputs(
     inner = getattr(student, 'data_preprocessor', None)
     mixing = getattr(inner, 'batch_augments', None)
     if isinstance(given, nn.Module) or (given is None and isinstance(own, nn.Module)):
-        built = own if given is None else given
+        built: Any = own if given is None else given
         if mixing is not None and getattr(built, 'batch_augments', None) is None:
             raise ValueError(
                 'the student mixes batches (train_cfg.augments), but data_preprocessor does not: '
@@ -48,7 +48,8 @@ def student_inputs(
     if given is None and own is None and mixing is None:
         return None
 
-    config = {'type': 'ClsDataPreprocessor', **((own if given is None else given) or {})}
+    options: Any = (own if given is None else given) or {}
+    config = {'type': 'ClsDataPreprocessor', **options}
     named = given is not None and 'batch_augments' in given
     if given is not None and own is not None:
         _say_which_normalisation(inner, config)

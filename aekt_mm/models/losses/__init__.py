@@ -32,11 +32,11 @@ from .rld_loss import RLDLoss
 from .tempered_loss import TemperedLoss
 from .ttm_loss import TTMLoss
 
-for part in (
-    *(KDLoss, DKDLoss, AEKTLoss, NKDLoss, DISTLoss, TTMLoss, RLDLoss, MLKDLoss),
-    *(CurriculumTemperature, LogitStandardization),
-    *(FitNetLoss, ATLoss, RKDLoss, CRDLoss, ReviewKDLoss),
-):
+_BASES = (LogitLoss, TemperedLoss, DistillLoss, FeatureLoss)
+for part in list(vars().values()):  # every loss that is imported here
+    if isinstance(part, type) and issubclass(part, _BASES) and part not in _BASES:
+        MODELS.register_module(module=part)
+for part in (CurriculumTemperature, LogitStandardization):
     MODELS.register_module(module=part)
 for term in (RatioWeighted, RatioPull, LogRatio, GapWeighted, TeacherWeighted, TargetKL):
     EXPLICIT_TERMS.register_module(module=term)

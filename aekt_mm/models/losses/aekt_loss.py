@@ -60,19 +60,21 @@ class AEKTLoss(DistillLoss):
         self.explicit_temperature = explicit_temperature
         self.alpha = check_range('alpha', alpha, 0)
         self.beta = check_range('beta', beta, 0)
+        self.explicit: Callable[[Tensor, Tensor], Tensor]
         if explicit is None:
-            explicit = RatioWeighted()
+            self.explicit = RatioWeighted()
         elif isinstance(explicit, dict):
             # here, so that the losses need nothing but torch where no config is built
             from aekt_mm.registry import EXPLICIT_TERMS, build
 
-            explicit = build(EXPLICIT_TERMS, explicit)
-        elif not callable(explicit):
+            self.explicit = build(EXPLICIT_TERMS, explicit)
+        elif callable(explicit):
+            self.explicit = explicit
+        else:
             raise ValueError(
                 "explicit must be a term, as in dict(type='RatioWeighted'), or a function, but is "
                 f'{explicit!r}'
             )
-        self.explicit = explicit
 
     def terms(
         self, student_margin: Tensor, teacher_margin: Tensor, nontarget_kl: Tensor

@@ -1,5 +1,8 @@
 """Attention transfer."""
 
+from functools import reduce
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,7 +34,7 @@ class ATLoss(FeatureLoss):
         super().__init__(weight)
 
     def build_projection(self, student_shape: Shapes, teacher_shape: Shapes) -> None:
-        """Make nothing, but see what is to be compared.
+        """Check the shapes; nothing is projected.
 
         Raises:
             ValueError: If the shapes are not (C, H, W).
@@ -45,7 +48,7 @@ class ATLoss(FeatureLoss):
         """See :meth:`FeatureLoss.compare`; maps (N, C, H, W)."""
         if isinstance(student, Tensor):
             student, teacher = [student], [teacher]
-        return sum(self._of_pair(*pair) for pair in zip(student, teacher))
+        return reduce(torch.add, (self._of_pair(*pair) for pair in zip(student, teacher)))
 
     @staticmethod
     def _of_pair(student: Tensor, teacher: Tensor) -> Tensor:

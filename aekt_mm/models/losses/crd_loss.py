@@ -51,6 +51,12 @@ class CRDLoss(FeatureLoss):
         ['loss']
     """
 
+    student_memory: Tensor
+    teacher_memory: Tensor
+    student_normaliser: Tensor
+    teacher_normaliser: Tensor
+    labels: Tensor
+
     def __init__(
         self,
         num_samples: int | None = None,
@@ -121,8 +127,8 @@ class CRDLoss(FeatureLoss):
         self,
         student: Tensor,
         teacher: Tensor,
-        target: Tensor,
-        sample_idx: Tensor,
+        target: Tensor | None = None,
+        sample_idx: Tensor | None = None,
         contrast_idx: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """See :meth:`FeatureLoss.forward`.
@@ -145,6 +151,8 @@ class CRDLoss(FeatureLoss):
             )
         if sample_idx is None:
             raise ValueError('CRDLoss needs the samples to have a sample_idx, but they have none')
+        if target is None:
+            raise ValueError('CRDLoss needs the labels of the samples as its target, but has none')
         target = target.argmax(1) if target.ndim == 2 else target
         student, teacher = self.project(student, teacher)
         with no_autocast(student):
@@ -168,10 +176,10 @@ class CRDLoss(FeatureLoss):
         scores = (products / self.temperature).exp()
         if not self._calibrated:
             with torch.no_grad():
-                first = _mean_of_ranks(scores.mean() * self.num_samples)
+                first = _mean_of_ranks(scores.mean() * len(memory))
                 normaliser.copy_(torch.where(normaliser < 0, first, normaliser))
         scores = scores / normaliser
-        noise = (contrast_idx.shape[1] - 1) / self.num_samples
+        noise = (contrast_idx.shape[1] - 1) / len(memory)
         log_odds = (scores + noise + EPS).log()
         positive = scores[:, 0].log() - log_odds[:, 0]
         negative = math.log(noise) - log_odds[:, 1:]
@@ -181,9 +189,9 @@ class CRDLoss(FeatureLoss):
     def _draw(self, target: Tensor, sample_idx: Tensor) -> Tensor:
         """Draw negatives of other classes behind each sample's own index."""
         size = (len(target), self.negatives)
-        drawn = torch.randint(self.num_samples, size, device=target.device)
+        drawn = torch.randint(len(self.labels), size, device=target.device)
         for _ in range(3):  # without waiting for the device to say whether it is needed
-            again = torch.randint(self.num_samples, size, device=target.device)
+            again = torch.randint(len(self.labels), size, device=target.device)
             drawn = torch.where(self.labels[drawn] == target.unsqueeze(1), again, drawn)
         return torch.cat([sample_idx.unsqueeze(1), drawn], dim=1)
 

@@ -35,6 +35,8 @@ class CurriculumTemperature(nn.Module):
         tensor(15.6212, grad_fn=<AddBackward0>)
     """
 
+    strength: Tensor
+
     def __init__(
         self,
         low: float = 1.0,

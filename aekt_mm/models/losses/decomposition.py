@@ -1,4 +1,6 @@
-"""What a logit loss sees of a sample: two target margins and the non-target divergence."""
+"""Decomposition of logits: two target margins and the non-target divergence."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +88,7 @@ def nontarget_entropy(logits: Tensor, target: Tensor, temperature: float = 1.0) 
 class _Decomposition(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx,
+        ctx: Any,
         student_logits: Tensor,
         teacher_logits: Tensor,
         target: Tensor,
@@ -113,7 +115,7 @@ class _Decomposition(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: torch.autograd.function.FunctionCtx,
+        ctx: Any,
         grad_margin: Tensor,
         grad_teacher_margin: Tensor,
         grad_kl: Tensor,

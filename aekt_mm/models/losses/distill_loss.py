@@ -1,5 +1,7 @@
 """The base of losses that see three numbers a sample: DKD, AEKT and their like."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,9 +29,7 @@ class _BernoulliKL(torch.autograd.Function):
     """Its gradient is one difference, where the formula's would be a dozen operations."""
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, student_margin: Tensor, teacher_margin: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
         ctx.save_for_backward(student_margin, teacher_margin)
         return teacher_margin.sigmoid() * (
             F.logsigmoid(teacher_margin) - F.logsigmoid(student_margin)
@@ -39,9 +39,7 @@ class _BernoulliKL(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, grad: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         student_margin, teacher_margin = ctx.saved_tensors
         teacher, rest = teacher_margin.sigmoid(), (-teacher_margin).sigmoid()
         grad_teacher = None
@@ -90,7 +88,7 @@ class DistillLoss(TemperedLoss):
         raise NotImplementedError
 
     def statistics(self, student_margin: Tensor, teacher_margin: Tensor) -> dict[str, Tensor]:
-        """Return what is logged beside the loss, (N,) without gradient, of which the mean is taken.
+        """Return statistics to log, (N,) without gradient; their means are logged.
 
         Args:
             student_margin: (N,).

@@ -1,4 +1,6 @@
-"""How far a student's whole distribution is from the teacher's, sample by sample."""
+"""KL divergence of the full distributions, sample by sample."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +45,7 @@ def divergence(
 class _Divergence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx,
+        ctx: Any,
         student_logits: Tensor,
         teacher_logits: Tensor,
         temperature: float,
@@ -56,7 +58,7 @@ class _Divergence(torch.autograd.Function):
         teacher = teacher_logits.softmax(1)
         log_ratio = teacher_logits.log_softmax(1).sub_(student_logits.log_softmax(1))
         kl = torch.linalg.vecdot(teacher, log_ratio)
-        slopes = [None, None]
+        slopes: list[Tensor | None] = [None, None]
         if ctx.needs_input_grad[0]:
             slopes[0] = student_logits.softmax(1).sub_(teacher)
         if ctx.needs_input_grad[1]:  # by the temperature, which learns
@@ -67,9 +69,7 @@ class _Divergence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, grad: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         grad = (grad * ctx.factor).unsqueeze(1)
-        slopes = (None if slope is None else slope * grad for slope in ctx.saved_tensors)
-        return *slopes, None, None
+        student, teacher = (None if slope is None else slope * grad for slope in ctx.saved_tensors)
+        return student, teacher, None, None

@@ -1,4 +1,4 @@
-"""Explicit terms of the AEKT loss: what pulls the student's confidence in the target class.
+"""Explicit terms of the AEKT loss: the pull on the student's confidence in the target.
 
 Each is a function of the student's and the teacher's target margins, both (N,), that returns
 (N,); with p the probability of the target class, p = sigmoid(margin). The published summary of
@@ -10,6 +10,7 @@ confidence up. A term may leave it out; then the loss does not log the weight it
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -129,9 +130,7 @@ class _RatioWeightedKL(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, student_margin: Tensor, teacher_margin: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, student_margin: Tensor, teacher_margin: Tensor) -> Tensor:
         log_student, log_teacher = F.logsigmoid(student_margin), F.logsigmoid(teacher_margin)
         gap = log_teacher - log_student
         # (1 - pT) (log(1 - pT) - log(1 - pS)) / pT, where pT rounds away: pS / pT - 1
@@ -152,7 +151,7 @@ class _RatioWeightedKL(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (slope,) = ctx.saved_tensors
         return grad * slope, None
 

@@ -1,16 +1,16 @@
-"""What the losses on features share."""
+"""The base of the losses on features."""
 
-from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from .logit_loss import check_range
 from .precision import no_autocast, widened
 
-#: One tapped feature (N, ...), or several where a loss compares several.
-Features = Tensor | Sequence[Tensor]
-#: Their shapes without N.
-Shapes = tuple[int, ...] | Sequence[tuple[int, ...]]
+#: One tapped feature (N, ...), or a sequence of several: a subclass says which it compares.
+Features = Any
+#: Their shapes without N: one tuple, or a sequence of them.
+Shapes = Any
 
 
 class FeatureLoss(nn.Module):
@@ -38,7 +38,7 @@ class FeatureLoss(nn.Module):
         self.weight = check_range('weight', weight, 0)
 
     def build_projection(self, student_shape: Shapes, teacher_shape: Shapes) -> None:
-        """Make what projects features of these shapes; the distiller calls it once.
+        """Build the projection of features of these shapes; the distiller calls it once.
 
         Args:
             student_shape: Without the batch, as (C, H, W) or (C,); a list of such for several.

@@ -28,6 +28,8 @@ class FitNetLoss(FeatureLoss):
 
     maps = True
 
+    conv: nn.Conv2d | nn.ConvTranspose2d
+
     def __init__(self, weight: float = 100.0) -> None:
         super().__init__(weight)
 

@@ -1,7 +1,8 @@
-"""What every loss on logits shares: bad input, a transform, soft targets, the mean."""
+"""The base of the losses on logits: input checks, transform, soft targets, mean."""
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -115,7 +116,9 @@ class LogitLoss(nn.Module):
             for k in range(MAX_MIXED_CLASSES)
         ]
         return {
-            name: sum((part[name] * shares[:, k]).mean() for k, part in enumerate(mixed))
+            name: reduce(
+                torch.add, ((part[name] * shares[:, k]).mean() for k, part in enumerate(mixed))
+            )
             for name in mixed[0]
         }
 
@@ -168,9 +171,9 @@ def _check_shares(target: Tensor) -> None:
     wrong = ~((target >= 0).all(dim=1) & ((sums - 1).abs() <= 1e-2))
     if wrong.any():
         shares = target[wrong][0]
-        shares = shares[shares != 0].tolist()
         raise ValueError(
-            f'a soft target must have shares of at least 0 that sum to 1, but has {shares}'
+            'a soft target must have shares of at least 0 that sum to 1, but has '
+            f'{shares[shares != 0].tolist()}'
         )
 
 

@@ -1,6 +1,7 @@
-"""What both networks' logits may go through before a loss sees them."""
+"""Transforms of both networks' logits before a loss."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ class _Standardisation(torch.autograd.Function):
     """Its gradient is a few operations, where the formula's would be a dozen."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, logits: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, eps: float) -> Tensor:
         centred = logits - logits.mean(1, keepdim=True)
         # a tenth of the time of torch.std, which takes number by number; squares in float64, too
         norm = torch.linalg.vector_norm(centred, dim=1, keepdim=True, dtype=torch.float64)
@@ -53,7 +54,7 @@ class _Standardisation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         standardised, std = ctx.saved_tensors
         divisor = std + ctx.eps
         # through the deviation, of which logits that are all the same have none

@@ -1,6 +1,7 @@
 """Multi-level logit distillation."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ class MLKDLoss(LogitLoss):
         probabilities = teacher_logits.softmax(1)
         samples = _share_up_to_median(probabilities.amax(1))
         classes = _share_up_to_median(probabilities.sum(0))
-        levels = {'loss_instance': 0, 'loss_class': 0, 'loss_batch': 0}
+        levels: dict[str, list[Tensor]] = {'loss_instance': [], 'loss_class': [], 'loss_batch': []}
         for temperature in self.temperatures:
             log_student = (student_logits / temperature).log_softmax(1)
             log_teacher = (teacher_logits / temperature).log_softmax(1)
@@ -76,10 +77,10 @@ class MLKDLoss(LogitLoss):
                 log_teacher = self._transformed(teacher_logits, temperature)
                 teacher = log_teacher.exp()
             kl = torch.linalg.vecdot(teacher, log_teacher - log_student).mean()
-            levels['loss_instance'] += samples * temperature**2 * kl
-            levels['loss_class'] += classes * class_gap / c
-            levels['loss_batch'] += samples * batch_gap / n
-        return {name: self.weight * value for name, value in levels.items()}
+            levels['loss_instance'].append(samples * temperature**2 * kl)
+            levels['loss_class'].append(classes * class_gap / c)
+            levels['loss_batch'].append(samples * batch_gap / n)
+        return {name: self.weight * reduce(torch.add, parts) for name, parts in levels.items()}
 
     def _transformed(self, logits: Tensor, temperature: float) -> Tensor:
         return (self.instance_transform(logits) / temperature).log_softmax(1)

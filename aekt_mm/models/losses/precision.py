@@ -1,7 +1,8 @@
-"""What losses are computed in: float32 or wider, also under autocast."""
+"""Precision of the losses: float32 or wider, also under autocast."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -14,6 +15,14 @@ def no_autocast(values: Tensor | Sequence[Tensor]) -> AbstractContextManager:
     if torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
+
+
+@overload
+def widened(values: Tensor) -> Tensor: ...
+
+
+@overload
+def widened(values: Sequence[Tensor]) -> list[Tensor]: ...
 
 
 def widened(values: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:

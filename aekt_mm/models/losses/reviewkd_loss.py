@@ -1,6 +1,7 @@
 """Knowledge review: all of the student's deeper stages explain each of the teacher's."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +70,8 @@ class ReviewKDLoss(FeatureLoss):
                 'in a batch, but this one has 1: set drop_last=True in train_dataloader, or '
                 'another batch_size'
             )
-        deeper, explained = None, []
+        deeper: Tensor | None = None
+        explained: list[Tensor] = []
         for fusion, own, aim in zip(reversed(self.fusions), reversed(student), reversed(teacher)):
             out, deeper = fusion(own, deeper, aim.shape[-2:])
             explained.insert(0, out)
@@ -77,7 +79,7 @@ class ReviewKDLoss(FeatureLoss):
 
     def compare(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         """See :meth:`FeatureLoss.compare`."""
-        return sum(_hierarchical(*pair) for pair in zip(student, teacher))
+        return reduce(torch.add, (_hierarchical(*pair) for pair in zip(student, teacher)))
 
 
 class Fusion(nn.Module):
@@ -92,9 +94,9 @@ class Fusion(nn.Module):
     def forward(
         self, own: Tensor, deeper: Tensor | None, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Return what is compared with the teacher's feature, and what the next stage is given."""
+        """Return the feature for the teacher's, and the one for the next stage."""
         own = self.conv1(own)
-        if self.attention is not None:
+        if self.attention is not None and deeper is not None:
             deeper = F.interpolate(deeper, own.shape[-2:], mode='nearest')
             shares = self.attention(torch.cat([own, deeper], dim=1)).sigmoid()
             own = own * shares[:, :1] + deeper * shares[:, 1:]
@@ -120,7 +122,7 @@ def _hierarchical(student: Tensor, teacher: Tensor) -> Tensor:
         if side >= student.shape[2]:
             continue
         share /= 2
-        pooled = [F.adaptive_avg_pool2d(feature, side) for feature in (student, teacher)]
-        loss = loss + share * F.mse_loss(*pooled)
+        own, aim = (F.adaptive_avg_pool2d(feature, side) for feature in (student, teacher))
+        loss = loss + share * F.mse_loss(own, aim)
         total += share
     return loss / total

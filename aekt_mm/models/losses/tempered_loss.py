@@ -28,10 +28,10 @@ class TemperedLoss(LogitLoss):
         transform: dict | Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__(transform)
-        temperature = built(temperature)
-        if not callable(temperature):
-            temperature = check_range('temperature', temperature, 0, inclusive=False)
-        self.temperature = temperature
+        made = built(temperature)
+        if not callable(made):
+            made = check_range('temperature', made, 0, inclusive=False)
+        self.temperature: float | Callable[[], Tensor] = made
 
     def at_temperature(
         self,

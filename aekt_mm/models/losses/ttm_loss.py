@@ -51,7 +51,7 @@ class TTMLoss(LogitLoss):
         self, student_logits: Tensor, teacher_logits: Tensor, target: Tensor
     ) -> dict[str, Tensor]:
         """See :meth:`LogitLoss.of_samples`."""
-        weight = self.beta
+        weight: float | Tensor = self.beta
         if self.weighted:  # no power exceeds 1, so that the sum neither overflows nor vanishes
             weight = weight * (self.gamma * teacher_logits.log_softmax(1)).exp_().sum(1)
         return {'loss': divergence(student_logits, self.gamma * teacher_logits, weight=weight)}
