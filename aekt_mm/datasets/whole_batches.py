@@ -69,7 +69,7 @@ class WholeBatches:
             first: The number of the batch to begin with.
 
         Returns:
-            Batches as the data set makes them, see :meth:`ArrayDataset.__getitems__`, with
+            Batches as the data set makes them, see ``ArrayDataset.__getitems__``, with
             ``sample_idx`` a tensor among the data fields.
         """
         sampler: Any = self.loader.sampler

@@ -45,7 +45,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     Args:
         *args: As MMEngine's.
         capture: Whether to run each step as one CUDA graph, see
-            :class:`~aekt_mm.engine.captured_step.CapturedStep`.
+            ``aekt_mm.engine.captured_step``.
         **kwargs: As MMEngine's.
 
     Raises:
