@@ -25,6 +25,8 @@ from aekt_mm.engine.interruption import StopHook, locked, resume_command
 from aekt_mm.engine.launching import build_runner, resume_point
 from aekt_mm.models.checkpoints import load_restricted
 
+pytestmark = pytest.mark.stack
+
 
 def equal(a, b, place=''):
     """Compare nested states bit for bit."""

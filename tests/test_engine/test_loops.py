@@ -18,6 +18,8 @@ from aekt_mm.engine.loops import WholeBatchValLoop
 from aekt_mm.engine.mixed_precision import use_mixed_precision
 from aekt_mm.models.teachers import CachedTeacher
 
+pytestmark = pytest.mark.stack
+
 #: What waits for the device: a number that is read, the places of true elements.
 WAITING = ('_local_scalar_dense', 'nonzero', 'is_nonzero', 'masked_select', 'unique')
 

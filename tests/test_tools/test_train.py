@@ -19,6 +19,8 @@ from aekt_mm.models import OnlineTeacher
 from aekt_mm.models.checkpoints import load_restricted
 from aekt_mm.models.classifiers import build_classifier
 
+pytestmark = pytest.mark.stack
+
 ROOT = Path(__file__).parents[2]
 AEKT = ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
 
