@@ -1,5 +1,6 @@
 """What tests share."""
 
+import ast
 import os
 import runpy
 import subprocess
@@ -16,6 +17,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from yapf.yapflib import yapf_api
 
 from aekt_mm.models import backbones
 
@@ -27,6 +29,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     stack = (torch, mmengine, mmcv, mmpretrain)
     versions = ', '.join(f'{package.__name__} {package.__version__}' for package in stack)
     terminalreporter.write_line(f'on {versions}')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def configs_as_they_come() -> Iterator[None]:
+    """Let MMEngine check the text of a config, and not lay it out: longer than runs are here."""
+
+    def check(text: str, **_: object) -> tuple[str, bool]:
+        ast.parse(text)
+        return text, False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, 'FormatCode', check)
+        yield
 
 
 @pytest.fixture(autouse=True)

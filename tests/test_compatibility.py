@@ -7,6 +7,8 @@ import pytest
 
 from aekt_mm.compatibility import SUPPORTED, check_stack
 
+pytestmark = pytest.mark.stack
+
 
 def test_what_is_installed_works():
     check_stack()

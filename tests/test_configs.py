@@ -29,6 +29,8 @@ from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import ViewKey
 
+pytestmark = pytest.mark.stack
+
 CONFIGS = Path(__file__).parents[1] / 'configs'
 BASES = CONFIGS / '_base_'
 RECIPES = sorted(

@@ -151,6 +151,7 @@ def test_a_loss_on_whole_logits(checkout):
     )
 
 
+@pytest.mark.usefixtures('loading_alone_is_tested_elsewhere')
 def test_a_feature_loss(checkout):
     write(checkout, examples('add_a_feature_loss'))
     recipe = 'my_project/channel_digits.py'

@@ -16,6 +16,8 @@ from aekt_mm.models import OnlineTeacher
 from aekt_mm.recipes import CONFIGS, find_recipe
 from aekt_mm.registry import MODELS, build
 
+pytestmark = pytest.mark.stack
+
 RECIPES = sorted(
     path.relative_to(CONFIGS).as_posix()
     for method in ('vanilla', 'kd', 'dkd', 'aekt')

@@ -10,6 +10,8 @@ from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from aekt_mm import registry
 from aekt_mm.models import AEKTLoss, LogitDistiller
 
+pytestmark = pytest.mark.stack
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -14,6 +14,8 @@ from aekt_mm.datasets import ArrayDataset, ViewSampler, whole_batch
 from aekt_mm.models import BatchPreprocessor
 from aekt_mm.structures import BatchSample, ViewKey, view_keys
 
+pytestmark = pytest.mark.stack
+
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(0, 256, (20, 5, 4, 3), np.uint8)
 LABELS = GENERATOR.integers(0, 3, 20)

@@ -21,6 +21,8 @@ from aekt_mm.models.teachers.identity import differences
 from aekt_mm.registry import DATASETS, build
 from aekt_mm.structures import ViewKey, data_order, draw, view_keys
 
+pytestmark = pytest.mark.stack
+
 pytest.importorskip('simplejpeg')
 
 RANGES = [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.5, 0.6), (0.2, 0.25)), ((0.9, 1.0), (3.0, 4.0))]

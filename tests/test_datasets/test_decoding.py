@@ -14,6 +14,8 @@ from PIL import Image
 from aekt_mm.datasets.decoding import decode_crop
 from aekt_mm.datasets.jpeg_tiles import with_table_of_tiles
 
+pytestmark = pytest.mark.stack
+
 pytest.importorskip('simplejpeg')
 
 EXIF = Image.Exif()

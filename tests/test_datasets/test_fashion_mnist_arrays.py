@@ -9,6 +9,8 @@ from mmpretrain.datasets import FashionMNIST
 
 from aekt_mm.datasets.fashion_mnist_arrays import CLASSES, FashionMNISTArrays
 
+pytestmark = pytest.mark.stack
+
 REAL = Path('/usr/share/datasets/fashion-mnist')  # where Debian's dataset-fashion-mnist puts it
 
 

@@ -15,6 +15,8 @@ from aekt_mm.engine.image_preparing import prepare_images
 from aekt_mm.engine.launching import hold_out
 from aekt_mm.registry import DATASETS, build
 
+pytestmark = pytest.mark.stack
+
 
 @given(
     labels=st.lists(st.integers(0, 4), min_size=20, max_size=200),

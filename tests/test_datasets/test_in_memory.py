@@ -12,6 +12,8 @@ import torch
 from aekt_mm.datasets import ArrayDataset
 from aekt_mm.registry import DATASETS, build
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 def pixels(tmp_path):

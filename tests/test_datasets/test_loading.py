@@ -15,6 +15,8 @@ from aekt_mm.models.teachers.identity import _content
 from aekt_mm.registry import DATASETS, TRANSFORMS, build
 from aekt_mm.structures import ViewKey
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 def folder(tmp_path):

@@ -18,6 +18,8 @@ from aekt_mm.models.teachers.identity import data_identity
 from aekt_mm.registry import DATASETS, build
 from aekt_mm.structures import ViewKey
 
+pytestmark = pytest.mark.stack
+
 pytest.importorskip('pyarrow')
 
 RANDOM = [

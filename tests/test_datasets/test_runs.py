@@ -13,6 +13,8 @@ from aekt_mm.engine.image_preparing import prepare_images
 from aekt_mm.engine.launching import build_runner
 from aekt_mm.registry import DATASETS, build
 
+pytestmark = pytest.mark.stack
+
 NETWORK = dict(
     type='ImageClassifier',
     backbone=dict(type='CIFARResNet', depth=8, stage_channels=(8, 8, 8, 16)),

@@ -8,6 +8,8 @@ from mmengine.dataset import DefaultSampler
 from aekt_mm.datasets import ViewSampler
 from aekt_mm.structures import ViewKey
 
+pytestmark = pytest.mark.stack
+
 
 def keys(sampler, epoch):
     sampler.set_epoch(epoch)

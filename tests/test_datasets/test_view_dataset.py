@@ -13,6 +13,8 @@ from aekt_mm.datasets import ViewDataset, ViewSampler
 from aekt_mm.registry import DATASETS, build
 from aekt_mm.structures import ViewKey, batch_key, batch_views, view_keys
 
+pytestmark = pytest.mark.stack
+
 RAND_AUGMENT = dict(
     type='RandAugment',
     policies='timm_increasing',

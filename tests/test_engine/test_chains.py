@@ -11,6 +11,8 @@ from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.models import CachedTeacher, LogitDistiller, OnlineTeacher
 from aekt_mm.models.teachers import teacher_identity
 
+pytestmark = pytest.mark.stack
+
 
 def train(cfg, name, teacher):
     """Train the recipe with a teacher for an epoch of one step; return its model."""

@@ -18,6 +18,8 @@ from aekt_mm.engine.checkpoints import (
     write_whole_files,
 )
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 def work_dir(tmp_path):

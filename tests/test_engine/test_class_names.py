@@ -19,6 +19,8 @@ from aekt_mm.engine.class_names import (
 )
 from aekt_mm.engine.image_preparing import prepare_images
 
+pytestmark = pytest.mark.stack
+
 ANIMALS = ('bird', 'cat', 'cow', 'dog')
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 

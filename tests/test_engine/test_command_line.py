@@ -1,17 +1,23 @@
 """What tools say at the terminal when something that they need is absent."""
 
-import subprocess
+import multiprocessing
 import sys
 from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).parents[2] / 'tools'
-WITHOUT = 'import runpy, sys; sys.modules[sys.argv.pop(1)] = None; '
+
+def without(package, tool, path):
+    """Run a tool where a package is not installed, in a process that forgets what it imported."""
+    for name in list(sys.modules):
+        if name.split('.')[0] == package or name.startswith('aekt_mm.analysis'):
+            del sys.modules[name]
+    sys.modules[package] = None
+    sys.exit(tool(path, '--help'))
 
 
 @pytest.mark.parametrize(
-    ('tool', 'package', 'extra'),
+    ('path', 'package', 'extra'),
     [
         ('study.py', 'pandas', 'studies'),
         ('study.py', 'pydantic', 'studies'),
@@ -20,15 +26,14 @@ WITHOUT = 'import runpy, sys; sys.modules[sys.argv.pop(1)] = None; '
         ('analysis_tools/analyse.py', 'scipy', 'analysis'),
     ],
 )
-def test_a_tool_names_the_package_it_lacks_and_how_to_install_it(tool, package, extra):
-    run = 'del sys.argv[0]; runpy.run_path(sys.argv[0], run_name="__main__")'
-    done = subprocess.run(
-        [sys.executable, '-c', WITHOUT + run, package, TOOLS / tool, '--help'],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    name = Path(tool).stem
+def test_a_tool_names_the_package_it_lacks_and_how_to_install_it(path, package, extra, tool, capfd):
+    context = multiprocessing.get_context('fork')
+    process = context.Process(target=without, args=(package, tool, f'tools/{path}'))
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+    name = Path(path).stem
     expected = f"{name}: {package} is not installed: pip install -e '.[{extra}]'"
-    assert done.stderr.strip().splitlines()[-1] == expected
-    assert 'Traceback' not in done.stderr
+    said = capfd.readouterr().err
+    assert said.strip().splitlines()[-1] == expected
+    assert 'Traceback' not in said

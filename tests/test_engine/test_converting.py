@@ -16,6 +16,8 @@ from aekt_mm.engine.converting import convert
 from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.models.weights import load_weights
 
+pytestmark = pytest.mark.stack
+
 ROOT = Path(__file__).parents[2]
 VANILLA = ROOT / 'configs' / 'vanilla'
 TEACHER = ROOT / 'checkpoints' / 'cifar100_resnet20.pth'

@@ -19,6 +19,8 @@ from aekt_mm.engine import image_preparing
 from aekt_mm.engine.image_preparing import prepare_image, prepare_images, verify_images
 from aekt_mm.registry import DATASETS, build
 
+pytestmark = pytest.mark.stack
+
 pa = pytest.importorskip('pyarrow')
 
 

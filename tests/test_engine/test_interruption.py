@@ -2,10 +2,11 @@
 
 import copy
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,8 @@ from aekt_mm.engine.hooks.resume_hook import GRADIENTS
 from aekt_mm.engine.interruption import StopHook, locked, resume_command
 from aekt_mm.engine.launching import build_runner, resume_point
 from aekt_mm.models.checkpoints import load_restricted
+
+pytestmark = pytest.mark.stack
 
 
 def equal(a, b, place=''):
@@ -359,27 +362,23 @@ def test_a_start_removes_what_is_half_written_and_planted(tmp_path):
     assert other.read_text() == 'untouched'
 
 
-HOLD = """
-import sys
-sys.path.insert(0, {root!r})
-from aekt_mm.engine.interruption import locked
-with locked({folder!r}, 'none'):
-    print('held', flush=True)
-    sys.stdin.read()
-"""
+def hold(folder, held):
+    """Have a run in a work directory until it is killed."""
+    with locked(folder, 'none'):
+        held.set()
+        time.sleep(600)
 
 
 def test_a_work_directory_has_one_run(tmp_path):
-    root = str(Path(__file__).parents[2])
-    script = HOLD.format(root=root, folder=str(tmp_path))
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    other = subprocess.Popen([sys.executable, '-c', script], **pipes)
-    while other.stdout.readline() != 'held\n':
-        pass
+    context = multiprocessing.get_context('fork')
+    held = context.Event()
+    other = context.Process(target=hold, args=(tmp_path, held))
+    other.start()
+    assert held.wait(60)
     in_use = pytest.raises(BlockingIOError, match=f'in use by process {other.pid} on .*--work-dir')
     with in_use, locked(tmp_path, 'none'):
         pass
     other.kill()
-    other.wait()
+    other.join()
     with locked(tmp_path, 'none'):  # the lock went with it
         pass

@@ -32,6 +32,8 @@ from aekt_mm.engine.launching import (
 )
 from aekt_mm.engine.prepared_sets import image_sets, origin
 
+pytestmark = pytest.mark.stack
+
 ROOT = Path(__file__).parents[2]
 AEKT = ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
 TEACHER = ROOT / 'configs/vanilla/vanilla_resnet20_digits.py'

@@ -22,6 +22,8 @@ from aekt_mm.engine.config_check import check_config, explain
 from aekt_mm.engine.config_effects import beside_its_part
 from aekt_mm.models.classifiers import build_classifier
 
+pytestmark = pytest.mark.stack
+
 ROOT = Path(__file__).parents[2]
 MISTAKES = yaml.safe_load((ROOT / 'tests/data/mistakes.yaml').read_text(encoding='utf-8'))
 

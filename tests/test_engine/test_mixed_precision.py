@@ -6,6 +6,8 @@ from torch import nn
 from aekt_mm.engine import BFloat16OptimWrapper, mixed_precision
 from aekt_mm.engine.mixed_precision import use_mixed_precision
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.mark.parametrize('device, expected', [('cpu', 'BFloat16'), ('cuda', 'Amp')])
 def test_what_the_device_has(monkeypatch, device, expected):

@@ -13,6 +13,8 @@ from aekt_mm.engine.predicting import logits_identity, student_logits, teacher_l
 from aekt_mm.evaluation import measure
 from aekt_mm.registry import MODELS, build
 
+pytestmark = pytest.mark.stack
+
 
 def test_logits_are_kept_for_one_teacher_and_one_set_of_images(digits_recipe, tmp_path):
     kept = tmp_path / 'teacher_logits.npz'

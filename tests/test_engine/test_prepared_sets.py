@@ -22,6 +22,8 @@ from aekt_mm.engine.prepared_sets import (
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.registry import DATASETS, build
 
+pytestmark = pytest.mark.stack
+
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
 

@@ -24,6 +24,8 @@ from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.registry import DATASETS, MODELS, build
 from aekt_mm.structures import BatchSample
 
+pytestmark = pytest.mark.stack
+
 RECIPE = Path(__file__).parents[2] / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
 RESNET18 = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
 ORDERS = ('distill_then_classify', 'classify_then_distill')

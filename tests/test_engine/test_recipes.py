@@ -20,6 +20,8 @@ from aekt_mm.recipes import compose, methods
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import ViewKey
 
+pytestmark = pytest.mark.stack
+
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
 SCHEDULES = CONFIGS / '_base_' / 'schedules'

@@ -11,6 +11,8 @@ from aekt_mm.engine.checkpoints import RUN_STATE
 from aekt_mm.engine.launching import build_runner, override, resume_point
 from aekt_mm.engine.resuming import check_same_run
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture(scope='module')
 def said():

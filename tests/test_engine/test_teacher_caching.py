@@ -12,6 +12,8 @@ from aekt_mm.engine.launching import build_runner
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.models.teachers import CachedTeacher, LogitCache
 
+pytestmark = pytest.mark.stack
+
 RECIPE = Path(__file__).parents[2] / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
 
 

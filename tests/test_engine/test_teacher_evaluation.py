@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+pytestmark = pytest.mark.stack
+
 ROOT = Path(__file__).parents[2]
 
 #: A foreign teacher, which takes no data_preprocessor: its logits are the channels' brightness.

@@ -18,6 +18,8 @@ from mmengine.runner import Runner
 from aekt_mm.models import checkpoints
 from aekt_mm.models.checkpoints import load_restricted, save_weights
 
+pytestmark = pytest.mark.stack
+
 
 class Call:
     """Pickled, it asks the reader for a call."""

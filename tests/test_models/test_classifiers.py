@@ -14,6 +14,8 @@ from aekt_mm.models.classifiers import (
     trial_images,
 )
 
+pytestmark = pytest.mark.stack
+
 RESNET18 = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
 
 CONFIG = """

@@ -10,6 +10,8 @@ from aekt_mm.models import OnlineTeacher
 from aekt_mm.models.taps import FeatureTaps
 from aekt_mm.registry import MODELS, build
 
+pytestmark = pytest.mark.stack
+
 
 def classifier_config(depth=8):
     return dict(

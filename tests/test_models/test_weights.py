@@ -10,6 +10,8 @@ from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.models.weights import find_weights, load_own_weights, load_weights
 
+pytestmark = pytest.mark.stack
+
 
 def network(width=4):
     return nn.Sequential(nn.Linear(3, width), nn.Linear(width, 2))

@@ -1,7 +1,6 @@
 """Runs of the tools as a user starts them, on the digits recipes."""
 
 import json
-import runpy
 import shutil
 import socket
 import sys
@@ -13,11 +12,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS, MODELS
 
 from aekt_mm.engine.launching import build_runner
 from aekt_mm.models import OnlineTeacher
 from aekt_mm.models.checkpoints import load_restricted
 from aekt_mm.models.classifiers import build_classifier
+
+pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parents[2]
 AEKT = ROOT / 'configs/aekt/aekt_resnet20_resnet8slim_digits.py'
@@ -101,6 +103,15 @@ val_evaluator = None
     return folder
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the processes that are started here: rounding differs with the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope='module')
 def trained(recipes, run):
     """The short recipe, trained through the command line."""
@@ -162,7 +173,7 @@ def test_trains_and_saves_student_and_connector_alone(trained):
 
 
 @pytest.mark.parametrize('how', ['auto', 'named'])
-def test_resume_continues(how, trained, recipes, run):
+def test_resume_continues(how, trained, recipes, tool, capsys):
     work_dir = recipes / f'resumed_{how}'
     work_dir.mkdir()
     point = work_dir / 'epoch_1.pth' if how == 'auto' else trained.work_dir / 'epoch_1.pth'
@@ -172,12 +183,9 @@ def test_resume_continues(how, trained, recipes, run):
         (work_dir / 'epoch_2.pth').write_bytes(half)
         (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_2.pth'))
     resume = ['--resume'] if how == 'auto' else ['--resume', point]
-    output = run(
-        sys.executable,
-        'tools/train.py',
-        recipes / 'short.py',
-        *('--work-dir', work_dir, '--seed', 5, *resume),
-    )
+    arguments = (recipes / 'short.py', '--work-dir', work_dir, '--seed', 5, *resume)
+    assert tool('tools/train.py', *arguments) is None
+    output = capsys.readouterr().out
     assert 'resumed epoch: 1, iter: 29' in output
     assert ('Passed over' in output) == (how == 'auto')
     whole, resumed = (
@@ -196,15 +204,15 @@ def test_resume_continues(how, trained, recipes, run):
     assert len(second[0]) == 2
 
 
-def test_test_repeats_the_validation(trained, recipes, run):
+def test_test_repeats_the_validation(trained, recipes, tool):
     metrics = recipes / 'metrics.json'
-    run(
-        sys.executable,
+    left = tool(
         *('tools/test.py', recipes / 'short.py', trained.work_dir / 'epoch_2.pth'),
         *('--work-dir', recipes / 'tested', '--out', metrics, '--out-item', 'metrics'),
         # the teacher is not needed
         *('--cfg-options', 'model.teacher.checkpoint=absent.pth'),
     )
+    assert left is None
     validated = [e['accuracy/top1'] for e in scalars(trained.work_dir) if 'accuracy/top1' in e]
     assert json.loads(metrics.read_text())['accuracy/top1'] == validated[-1]
 
@@ -215,14 +223,22 @@ def free_port():
         return str(probe.getsockname()[1])
 
 
-def test_two_ranks_take_the_step_of_one(recipes, run):
+@pytest.fixture
+def plugin(recipes, monkeypatch):
+    """Where the user's own file is found; what it registers is forgotten."""
+    monkeypatch.syspath_prepend(str(recipes))
+    yield
+    sys.modules.pop('plugin', None)
+    MODELS.module_dict.pop('Plain', None)
+    HOOKS.module_dict.pop('Wrapped', None)
+
+
+@pytest.mark.usefixtures('plugin')
+def test_two_ranks_take_the_step_of_one(recipes, run, tool):
     """Eight steps, of 128 images and the last of 2: half of them each."""
     one, two = recipes / 'one', recipes / 'two'
     command = [recipes / 'plain.py', '--seed', '7', '--work-dir']
-    run(
-        *(sys.executable, 'tools/train.py', *command, one),
-        PYTHONPATH=str(recipes),
-    )
+    assert tool('tools/train.py', *command, one) is None
     output = run(
         *('bash', 'tools/dist_train.sh', command[0], '2', *command[1:], two),
         *('--cfg-options', 'train_dataloader.batch_size=64'),
@@ -242,21 +258,20 @@ def test_two_ranks_take_the_step_of_one(recipes, run):
     assert seen[0]['parameters'] == seen[0]['all']  # the teacher's are not among them
 
 
-def test_mmpretrains_own_script_trains_our_recipe(recipes, run):
+def test_mmpretrains_own_script_trains_our_recipe(recipes, tool, monkeypatch):
     script = Path(find_spec('mmpretrain').origin).parent / '.mim/tools/train.py'
     if not script.exists():
         pytest.skip('mmpretrain is installed without its tools')
     work_dir = recipes / 'mmpretrain'
-    run(
-        sys.executable,
-        *(script, recipes / 'short.py', '--work-dir', work_dir),
-        *('--cfg-options', 'train_cfg.max_epochs=1'),
-    )
+    monkeypatch.setenv('LOCAL_RANK', '0')  # which the script sets
+    options = ('--cfg-options', 'train_cfg.max_epochs=1')
+    assert tool(str(script), recipes / 'short.py', '--work-dir', work_dir, *options) is None
     assert (work_dir / 'epoch_1.pth').exists()
     assert any('aekt.loss_implicit' in entry for entry in scalars(work_dir))
 
 
 def test_mmengines_runner_trains_our_recipe(recipes, run):
+    """In a process that imports nothing but MMEngine: the recipe brings what it needs."""
     code = (
         'import sys\n'
         'from mmengine.config import Config\n'
@@ -304,18 +319,6 @@ def test_the_teacher_is_untouched(recipes):
     assert not mine & {id(parameter) for parameter in runner.model.parameters()}
 
 
-def tool(name, *arguments):
-    """Run a tool in this process and return with what it exits."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(sys, 'argv', [f'tools/{name}.py', *map(str, arguments)])
-    try:
-        with pytest.raises(SystemExit) as leaving:
-            runpy.run_path(str(ROOT / f'tools/{name}.py'), run_name='__main__')
-    finally:
-        patch.undo()
-    return str(leaving.value)
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -340,26 +343,26 @@ def tool(name, *arguments):
         ),
     ],
 )
-def test_errors_of_train_are_one_clear_line(arguments, message, tmp_path, monkeypatch):
+def test_errors_of_train_are_one_clear_line(arguments, message, tmp_path, monkeypatch, tool):
     monkeypatch.chdir(tmp_path)
     if '--resume' in map(str, arguments):
         (tmp_path / 'work_dirs/vanilla_resnet20_digits').mkdir(parents=True)
         (tmp_path / 'work_dirs/vanilla_resnet20_digits/epoch_20.pth').touch()
-    left = tool('train', *arguments)
+    left = tool('tools/train.py', *arguments)
     assert message in left
     assert '\n' not in left
     assert not list(tmp_path.glob('work_dirs/*/20*'))  # nothing was started
 
 
-def test_errors_of_test_and_publish(tmp_path, monkeypatch):
+def test_errors_of_test_and_publish(tmp_path, monkeypatch, tool):
     monkeypatch.chdir(tmp_path)
-    assert tool('test', AEKT, 'absent.pth', '--work-dir', tmp_path) == (
+    assert tool('tools/test.py', AEKT, 'absent.pth', '--work-dir', tmp_path) == (
         'test: there is no checkpoint absent.pth'
     )
-    assert tool('test', AEKT, 'x.pth', '--out', 'scores.json').startswith(
+    assert tool('tools/test.py', AEKT, 'x.pth', '--out', 'scores.json').startswith(
         'test: --out scores.json: --out-item pred is written as .pkl'
     )
-    assert tool('publish_student', AEKT, 'absent.pth', 'student') == (
+    assert tool('tools/publish_student.py', AEKT, 'absent.pth', 'student') == (
         'publish_student: there is no checkpoint absent.pth'
     )
 

@@ -9,6 +9,8 @@ from mmengine.logging import HistoryBuffer
 from aekt_mm.engine.hooks import ChanceHook, chance_hook
 from aekt_mm.models.classifiers import build_classifier
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 def said(monkeypatch):

@@ -27,6 +27,8 @@ from aekt_mm.engine.hooks.distill_check_hook import (
 from aekt_mm.engine.launching import build_runner, hold_out
 from aekt_mm.models.data_preprocessors import BatchPreprocessor
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch):

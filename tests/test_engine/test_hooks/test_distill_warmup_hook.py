@@ -13,6 +13,8 @@ from mmengine.runner import Runner
 from aekt_mm.engine import DistillWarmupHook
 from aekt_mm.engine.launching import build_runner
 
+pytestmark = pytest.mark.stack
+
 
 class Weights(Hook):
     """Note the weight after each iteration."""

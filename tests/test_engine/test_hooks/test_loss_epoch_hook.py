@@ -9,6 +9,8 @@ from torch import nn
 from aekt_mm.engine.hooks import LossEpochHook
 from aekt_mm.models import CurriculumTemperature, KDLoss
 
+pytestmark = pytest.mark.stack
+
 
 def runner(model, epoch, max_epochs=240):
     return SimpleNamespace(model=model, epoch=epoch, max_epochs=max_epochs, train_loop=None)

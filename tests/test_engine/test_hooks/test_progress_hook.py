@@ -10,6 +10,8 @@ from mmengine.logging import MMLogger
 from aekt_mm.engine.hooks import ProgressHook, progress_hook
 from aekt_mm.engine.launching import build_runner
 
+pytestmark = pytest.mark.stack
+
 
 class Screen(io.StringIO):
     """What a terminal is sent."""

@@ -13,6 +13,8 @@ from torch import nn
 from aekt_mm.engine.hooks import ResumeHook, resume_hook
 from aekt_mm.engine.hooks.resume_hook import GRADIENTS
 
+pytestmark = pytest.mark.stack
+
 
 def runner(value, steps=3):
     """A run of four batches a step that has had some, all with the gradient of the weight alone."""

@@ -24,6 +24,8 @@ from aekt_mm.models.backbones import (
 )
 from aekt_mm.models.backbones.cifar_resnet import BasicBlock
 
+pytestmark = pytest.mark.stack
+
 SMALLEST = {
     CIFARResNet: dict(depth=8),
     CIFARWideResNet: dict(depth=10, widen_factor=1),

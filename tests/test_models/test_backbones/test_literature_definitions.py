@@ -17,6 +17,8 @@ from mmpretrain.registry import MODELS
 
 import aekt_mm.models.backbones  # noqa: F401
 
+pytestmark = pytest.mark.stack
+
 FIXTURE = Path(__file__).parents[2] / 'data' / 'backbones.json'
 NETWORKS = json.loads(FIXTURE.read_text(encoding='utf-8'))['networks']
 

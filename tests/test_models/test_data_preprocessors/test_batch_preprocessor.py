@@ -14,6 +14,8 @@ from aekt_mm.datasets import ArrayDataset, Digits
 from aekt_mm.models import BatchPreprocessor, crop_and_flip
 from aekt_mm.structures import ViewKey, draw, view_keys
 
+pytestmark = pytest.mark.stack
+
 DIGITS = Digits('train')
 MEAN, STD = [78.0, 79.0, 80.0], [96.0, 97.0, 98.0]
 

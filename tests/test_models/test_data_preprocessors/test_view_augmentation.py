@@ -15,6 +15,8 @@ from aekt_mm.models.data_preprocessors.view_augmentation import ViewAugmentation
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import view_keys
 
+pytestmark = pytest.mark.stack
+
 ALL = dict(
     flip=True,
     color_jitter=dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),

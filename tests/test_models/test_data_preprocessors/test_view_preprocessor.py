@@ -9,6 +9,8 @@ from mmpretrain.structures import DataSample
 from aekt_mm.registry import MODELS, build
 from aekt_mm.structures import BatchSample, batch_target, view_keys
 
+pytestmark = pytest.mark.stack
+
 MIX = dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)])
 OPTIONS = dict(mean=[120.0] * 3, std=[60.0] * 3, to_rgb=True)
 IMAGES = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)

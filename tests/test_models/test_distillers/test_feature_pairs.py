@@ -17,6 +17,8 @@ from aekt_mm.models import LogitDistiller
 from aekt_mm.models.losses import ATLoss, CRDLoss, FitNetLoss
 from aekt_mm.structures import BatchSample
 
+pytestmark = pytest.mark.stack
+
 HINT = dict(
     student='backbone.layer2', teacher='backbone.layer2', loss=dict(type='FitNetLoss', weight=2.0)
 )

@@ -16,6 +16,8 @@ from aekt_mm.models import DKDLoss, KDLoss, LogitDistiller, OnlineTeacher, TaskS
 from aekt_mm.registry import MODELS
 from aekt_mm.structures import BatchSample, ViewKey
 
+pytestmark = pytest.mark.stack
+
 
 def network(depth=8, classes=10, **head):
     return dict(

@@ -16,6 +16,8 @@ from aekt_mm.models.distillers import student_inputs
 from aekt_mm.models.teachers.identity import _plain
 from aekt_mm.structures import BatchSample, batch_target, view_keys
 
+pytestmark = pytest.mark.stack
+
 PIXELS = dict(mean=[120.0, 110.0, 100.0], std=[60.0, 60.0, 60.0])
 MIXUP = dict(augments=[dict(type='Mixup', alpha=0.8)], probs=[1.0])
 

@@ -11,6 +11,8 @@ from aekt_mm.models import BatchPreprocessor, LogitDistiller
 from aekt_mm.models.teachers import CachedTeacher, LogitCache, data_identity, teacher_identity
 from aekt_mm.registry import MODELS
 
+pytestmark = pytest.mark.stack
+
 ONLINE = dict(type='OnlineTeacher', model=dict(type='torchvision.models.resnet18'), checkpoint=None)
 
 

@@ -12,6 +12,8 @@ from aekt_mm.models import LogitDistiller, OnlineTeacher
 from aekt_mm.models.classifiers import build_classifier
 from aekt_mm.models.teachers import take_in
 
+pytestmark = pytest.mark.stack
+
 STUDENT = dict(
     type='ImageClassifier',
     backbone=dict(type='CIFARResNet', depth=8, stage_channels=(8, 8, 8, 8)),

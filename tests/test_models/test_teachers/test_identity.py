@@ -11,6 +11,8 @@ from aekt_mm.models.teachers import data_identity
 from aekt_mm.models.teachers.identity import differences
 from aekt_mm.registry import MODELS, build
 
+pytestmark = pytest.mark.stack
+
 TRANSFORMS = [
     dict(type='RandomResizedCrop', scale=224, backend='pillow'),
     dict(

@@ -15,6 +15,8 @@ from aekt_mm.models.classifiers import config_order, trained_order
 from aekt_mm.models.teachers import OnlineTeacher, online_teacher
 from aekt_mm.registry import MODELS
 
+pytestmark = pytest.mark.stack
+
 RESNET18 = dict(
     type='ImageClassifier',
     backbone=dict(type='ResNet', depth=18),
