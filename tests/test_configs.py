@@ -200,10 +200,11 @@ def test_every_network_has_a_vanilla_recipe():
 @pytest.mark.parametrize('pair', sorted(path.stem for path in (BASES / 'pairs').glob('*.py')))
 def test_every_pair_is_a_recipe_of_every_method(pair):
     for method in ('kd', 'dkd', 'aekt'):
-        cfg = Config.fromfile(CONFIGS / method / f'{method}_{pair}.py')
+        cfg = load_recipe(f'{method}_{pair}')
+        said = Config.fromfile(BASES / 'pairs' / f'{pair}.py').pair
         assert list(cfg.model.losses) == [method]
-        assert cfg.model.teacher == cfg.pair.teacher
-        assert cfg.model.student.backbone == cfg.pair.student.backbone
+        assert cfg.model.teacher == said.teacher
+        assert cfg.model.student.backbone == said.student.backbone
 
 
 @pytest.mark.parametrize('pair', PUBLISHED_BETA)
