@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aekt_mm.recipes import find_recipe
 from aekt_mm.registry import MODELS, SCOPE, build
+from aekt_mm.structures import config_order  # noqa: F401  where it was
 
 #: Sides of the random images that try out a classifier.
 TRIAL_SIZES = (32, 64, 224, 384)
@@ -80,6 +81,15 @@ def pipeline_side(pipeline: list[dict]) -> int | None:
         size = step.get('crop_size', step.get('scale'))
         side = max(size) if isinstance(size, list | tuple) else size or side
     return side
+
+
+def __getattr__(name: str) -> Any:
+    """Find what has moved."""
+    if name == 'trained_order':
+        from .teachers.input_adapter import trained_order
+
+        return trained_order
+    raise AttributeError(f'module {__name__} has no attribute {name}')
 
 
 def config_file(spec: str) -> str:

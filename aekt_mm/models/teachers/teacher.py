@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -179,32 +179,49 @@ def described(value: Any, depth: int = DEPTH) -> Any:
         return value.identity()
     if isinstance(value, Tensor | np.ndarray):
         return digest_of([('', value)])
-    if inspect.isfunction(value) or inspect.ismethod(value) or isinstance(value, functools.partial):
-        held = [described(part, depth - 1) for part in parts(value, named=False)] if depth else []
-        code = getattr(value, '__code__', None)
-        if code is None:
-            return {'type': type_name(type(value)), 'holds': held}
-        found = {name: value.__globals__.get(name) for name in code.co_names}
-        numbers = {k: v for k, v in found.items() if isinstance(v, bool | int | float | str)}
-        digest = digest_of([('', _code(code))])
-        return {'type': type_name(value), 'code': digest, 'holds': held, 'named': numbers}
-    if isinstance(value, type) or inspect.isroutine(value) or not hasattr(value, '__dict__'):
+    if isinstance(value, type) or inspect.isbuiltin(value) or not hasattr(value, '__dict__'):
         return plain(value)
-    name, settings = type_name(type(value)), vars(value)
-    if isinstance(value, nn.Module):
-        weights = {'weights': weights_digest(value, apart=Teacher)}
-        settings = {
-            '.'.join(filter(None, (path, key))): part
-            for path, module in value.named_modules()
-            for key, part in vars(module).items()
-            if key[0] != '_' and key != 'training'
-        }
-        weights['network'] = digest_of([('', str(value))])
-    else:
-        weights = {}
-    if depth:
-        settings = {key: described(part, depth - 1) for key, part in settings.items()}
-    return {'type': name, 'settings': settings if depth else None, **weights}
+    if inspect.ismodule(value):
+        return value.__name__
+    if depth == 0:
+        return type_name(type(value))
+    if inspect.isfunction(value) or inspect.ismethod(value):
+        return _function(value, depth - 1)
+    if isinstance(value, functools.partial):
+        held = [described(part, depth - 1) for part in parts(value)]
+        return {'type': 'functools.partial', 'holds': held}
+    return _object(value, depth - 1)
+
+
+def _function(function: Callable, depth: int) -> dict:
+    """Describe a function: its code, what it holds, and the numbers that it finds by name."""
+    code = function.__code__
+    found = {name: function.__globals__.get(name) for name in code.co_names}
+    return {
+        'type': type_name(function),
+        'code': digest_of([('', _code(code))]),
+        'holds': [described(part, depth) for part in parts(function, named=False)],
+        'named': {k: v for k, v in found.items() if isinstance(v, bool | int | float | str)},
+    }
+
+
+def _object(value: Any, depth: int) -> dict:
+    """Describe an object by its attributes, a network also by its modules and weights."""
+    name = type_name(type(value))
+    if not isinstance(value, nn.Module):
+        return {'type': name, 'settings': described(vars(value), depth)}
+    settings = {
+        f'{path}.{key}': part
+        for path, module in value.named_modules()
+        for key, part in vars(module).items()
+        if key[0] != '_' and key != 'training'
+    }
+    return {
+        'type': name,
+        'network': digest_of([('', str(value))]),
+        'settings': described(settings, depth),
+        'weights': weights_digest(value, apart=Teacher),
+    }
 
 
 def _code(code: CodeType) -> str:

@@ -20,8 +20,8 @@ from .teacher import Teacher, described, outermost_teachers
 class CallableTeacher(Teacher):
     """Any callable from (inputs, data_samples) to logits (N, C).
 
-    The networks that it holds are frozen, see :func:`~aekt_mm.models.teachers.freezing.freeze`, and
-    teachers among them are attached and prepared as if they were asked themselves.
+    The networks that it holds are frozen, and teachers among them are attached and prepared with
+    it.
 
     Args:
         call: The callable; a module goes to the student's device with it.
@@ -67,7 +67,8 @@ class CallableTeacher(Teacher):
         """Refuse, by the callable's name."""
         raise ValueError(
             f'the teacher {type(self.call).__name__} has no features, but {paths[0]!r} is asked '
-            'for: derive it from aekt_mm.Teacher, with a method tap(paths) as OnlineTeacher has it'
+            'for: derive it from aekt_mm.models.teachers.Teacher, with a method tap(paths) as '
+            'OnlineTeacher has it'
         )
 
 

@@ -170,6 +170,10 @@ def test_functions_are_what_they_hold():
     assert not same(of(1), of(5))
     assert not same(of(1), of(1, other=3))
 
+    methods = [take_in(Plain(level).__call__, nn.Identity()).identity() for level in (1, 1, 5)]
+    assert same(methods[0], methods[1])
+    assert not same(methods[0], methods[2])
+
     def ask(level, inputs, data_samples):
         return level * inputs
 
