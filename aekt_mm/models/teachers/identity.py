@@ -1,6 +1,5 @@
 """What a teacher's logits depend on: its options and weights, the data, augmentation, the seed."""
 
-import functools
 import hashlib
 import inspect
 import json
@@ -108,12 +107,6 @@ def content_of(name: str) -> str:
     path = os.path.expanduser(name)  # noqa: PTH111
     if not os.path.isfile(path):  # noqa: PTH113  (a text may be too long for a name)
         return name
-    known = os.stat(path)  # noqa: PTH116
-    return _content_digest(path, known.st_mtime_ns, known.st_size)
-
-
-@functools.lru_cache
-def _content_digest(path: str, *_: int) -> str:
     return f'blake2b {hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()}'
 
 

@@ -276,7 +276,7 @@ def test_a_run_shows_its_data_or_is_refused(hook, tmp_path):
         train_cfg=dict(by_epoch=True, max_epochs=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         custom_hooks=[dict(type='aekt_mm.DistillCheckHook')] if hook else [],
-        default_scope='mmpretrain',
+        default_scope='aekt_mm',
         experiment_name=tmp_path.name,
     )
     if hook:
