@@ -129,7 +129,7 @@ class OnlineTeacher(Teacher):
     def identity(self) -> dict:
         """Return the same as :meth:`identity_of`; of a model that is no config, its weights too."""
         if type(self) is OnlineTeacher:
-            return _identity(self.options)
+            return _identity(self._options)
         return {**super().identity(), 'input': self.adapter.identity()}
 
     @property

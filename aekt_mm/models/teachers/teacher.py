@@ -31,7 +31,6 @@ class Teacher(nn.Module):
 
     Attributes:
         num_classes: How many classes it tells apart; None where that is not known.
-        options: What it was made with, by name.
 
     Examples:
         >>> class Uniform(Teacher):
@@ -44,12 +43,11 @@ class Teacher(nn.Module):
     """
 
     num_classes: int | None = None
-    options: dict[str, Any]
 
     def __new__(cls, *args: Any, **options: Any) -> 'Teacher':
         """Keep the options, which the identity is made of."""
         teacher = super().__new__(cls)
-        teacher.__dict__['options'] = with_defaults(cls, args, options)
+        teacher.__dict__['_options'] = with_defaults(cls, args, options)
         return teacher
 
     def forward(self, inputs: Tensor, data_samples: Sequence[Any] | None = None) -> Tensor:
@@ -73,7 +71,7 @@ class Teacher(nn.Module):
         """
         return {
             'type': type_name(type(self)),
-            'options': described(self.options),
+            'options': described(self._options),
             'weights': weights_digest(self, apart=Teacher),
             'teachers': [teacher.identity() for teacher in self._members],
         }
