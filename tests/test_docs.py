@@ -13,6 +13,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from aekt_mm import recipes
+from aekt_mm.analysis.predictions import predict
+from aekt_mm.analysis.running import keep_teachers
+from aekt_mm.analysis.runs import read_runs
 from aekt_mm.engine import prepared_sets
 from aekt_mm.engine.image_preparing import prepare_images
 from aekt_mm.engine.launching import build_runner
@@ -20,6 +23,7 @@ from aekt_mm.engine.prepared_sets import use_prepared
 from aekt_mm.engine.publishing import publish_student
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.models.checkpoints import load_restricted
+from aekt_mm.models.teachers import CachedTeacher
 from aekt_mm.registry import DATASETS, EXPLICIT_TERMS, MODELS, build
 
 ROOT = Path(__file__).parents[1]
@@ -222,6 +226,21 @@ def test_a_teacher(checkout):
     images = torch.rand(3, 3, 8, 8)
     expected = torch.stack([member(images) for member in teacher.teachers]).mean(0)
     torch.testing.assert_close(teacher(images), expected)
+
+    # in a report, and in a study: its logits of the test set, and a cache
+    run = read_runs([str(checkout / 'run')])[0]
+    found = predict([run]).teachers['run']
+    arms = {'ensemble': run.cfg}
+    kept = keep_teachers(arms, ['ensemble'], checkout)['ensemble']
+    torch.testing.assert_close(torch.from_numpy(np.load(kept)['logits']), found)
+    assert found.std() > 0
+    online = run.cfg.model.teacher
+    cache_teacher(run.cfg.copy(), checkout / 'cache', views=1, form='float16', k=1)
+    CachedTeacher(checkout / 'cache', online=online)
+    other = online.copy()
+    other.teachers = online.teachers[:1]
+    with pytest.raises(ValueError, match=r'does not belong to this run: make it anew'):
+        CachedTeacher(checkout / 'cache', online=other)
 
 
 def test_images_prepared_and_decoded_to_size(checkout, monkeypatch):

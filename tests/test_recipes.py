@@ -134,7 +134,7 @@ def test_each_kind_trains(kind, suffix, folder):
     assert runner.message_hub.get_scalar('train/aekt.loss_implicit').current() > 0
     assert (runner.model.data_preprocessor.batch_augments is not None) == (kind == 'mixed')
     assert isinstance(runner.model.teacher, OnlineTeacher)
-    assert runner.model.teacher.swap_channels == (kind == 'images')
+    assert runner.model.teacher.adapter.swap_channels == (kind == 'images')
     assert runner.model.distill_weight == 1  # a twelfth of 2 epochs is no warm-up
 
 

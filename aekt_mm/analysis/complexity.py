@@ -133,7 +133,8 @@ def _training_step(
         config['teacher'] = lambda inputs, data_samples: stored
     elif teacher is not None:
         logging.disable(logging.WARNING)  # that it is untrained, and how
-        config['teacher'] = build(MODELS, dict(teacher, checkpoint=None)).to(device)
+        untrained = {'checkpoint': None} if 'checkpoint' in teacher else {}
+        config['teacher'] = build(MODELS, {**teacher, **untrained}).to(device)
         logging.disable(logging.NOTSET)
         held.append(config['teacher'])
     model = build(MODELS, config).to(device).train()

@@ -66,8 +66,8 @@ def predict(runs: Sequence[Run], kept: Path | None = None) -> Predictions:
 
     Args:
         runs: With checkpoints.
-        kept: Where the teacher's logits are kept, see
-            :func:`~aekt_mm.engine.predicting.teacher_logits`.
+        kept: The folder where the teachers' logits are kept, see
+            :func:`~aekt_mm.engine.predicting.keep_teacher_logits`.
 
     Raises:
         FileNotFoundError: If the images are not there.
@@ -101,8 +101,8 @@ def predict(runs: Sequence[Run], kept: Path | None = None) -> Predictions:
         if teacher is None:
             continue
         cfg.model.teacher = teacher.get('online', teacher)  # of a cache, what it was made of
-        identity = logits_identity(cfg)
         try:
+            identity = logits_identity(cfg)
             if identity not in known:
                 check_files(cfg)
                 known[identity] = teacher_logits(cfg, kept)

@@ -29,7 +29,7 @@ from .gradient_field import gradient_fields
 from .predictions import NothingToPredict, Predictions, predict
 from .runs import INCIDENTAL, Run, flatten, group_by_seed, read_environment, read_runs
 from .similarity import similarity
-from .study import MEASURES, TEACHER_LOGITS, Study, compare, read_results, shown_gain
+from .study import MEASURES, Study, compare, read_results, shown_gain
 
 #: How many arms the pictures show: more can not be told apart.
 PICTURED = 6
@@ -176,7 +176,7 @@ def report_study(study: Study, work_dir: Path) -> Report:
         arm: [replace(run, name=f'{arm}/{run.name}') for run in runs] for arm, runs in arms.items()
     }
     shown = list(arms)[:PICTURED]
-    predictions = _predicted([arms[arm][0] for arm in shown], report, work_dir / TEACHER_LOGITS)
+    predictions = _predicted([arms[arm][0] for arm in shown], report, work_dir)
     _add_findings(report, arms, predictions)
     return report
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,17 @@ from aekt_mm.engine.checkpoints import noted_checkpoint
 from aekt_mm.engine.class_names import check_classes
 from aekt_mm.engine.config_check import check_config
 from aekt_mm.engine.launching import check_files, hold_out, override, use_cached_teacher
-from aekt_mm.engine.predicting import student_logits, teacher_logits
+from aekt_mm.engine.predicting import keep_teacher_logits, student_logits
 from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.engine.teacher_caching import cache_teacher
 from aekt_mm.evaluation import measure
 from aekt_mm.files import replace_text
+from aekt_mm.models.teachers import CachedTeacher, teacher_identity
+from aekt_mm.models.teachers.identity import short_digest
+from aekt_mm.models.teachers.wrapping import describes_a
 
 from .runs import flatten
-from .study import MEASURES, TEACHER_LOGITS, Study, Trial, add_result, missing
+from .study import MEASURES, Study, Trial, add_result, missing
 
 VIEW_SEED = 0  # where trials of all seeds share a teacher's cache
 
@@ -64,26 +67,40 @@ def run_study(study: Study, tools: Path, work_dir: Path) -> list[str]:
         return []
     configs = {trial: trial_config(study, trial) for trial in trials}
     check_arms(study, configs)
+    first = {trial.arm: trial for trial in reversed(study.trials)}
+    arms = {arm: trial_config(study, first[arm]) for arm in study.arms}
+    folders = cache_folders(study, arms)
     for trial, cfg in configs.items():
+        if trial.arm in folders:
+            cfg.model.teacher.cache = folders[trial.arm]
         check_begun(work_dir / trial.name, cfg)
     for trial, cfg in configs.items():
         folder = work_dir / trial.name
         folder.mkdir(parents=True, exist_ok=True)
         # beside it, since a run writes its own
         replace_text(folder.with_suffix('.py'), cfg.pretty_text)
-    teacher = _prepare_teacher(study, work_dir)
+    wanted = list(dict.fromkeys(trial.arm for trial in trials))
+    _cache_teachers(study, {arm: arms[arm] for arm in wanted}, folders)
+    teachers = keep_teachers(arms, wanted, work_dir)
 
     report = _Report(study, trials)
     _start_ray()
     try:
         tune.Tuner(
             tune.with_resources(
-                partial(_run, tools=tools.resolve(), threads=study.threads, teacher=teacher),
+                partial(_run, tools=tools.resolve(), threads=study.threads),
                 {'cpu': study.threads, 'gpu': study.gpus},
             ),
             param_space={
                 'trial': tune.grid_search(
-                    [{'name': trial.name, 'folder': str(work_dir / trial.name)} for trial in trials]
+                    [
+                        {
+                            'name': trial.name,
+                            'folder': str(work_dir / trial.name),
+                            'teacher': teachers.get(trial.arm),
+                        }
+                        for trial in trials
+                    ]
                 )
             },
             # workers only start processes: one may serve trial after trial
@@ -141,8 +158,7 @@ def trial_config(study: Study, trial: Trial) -> Config:
             cfg.test_dataloader = of_test_set
     if study.cached_teacher is not None:
         cfg.train_dataloader.sampler.view_seed = VIEW_SEED
-        # a method that looks at features has its teacher beside it: a cache has none
-        if 'teacher' in cfg.model and not cfg.model.get('features'):
+        if _shares_cache(cfg):
             use_cached_teacher(cfg, study.cached_teacher.folder)
     return cfg
 
@@ -191,23 +207,71 @@ def check_begun(folder: Path, cfg: Config) -> None:
             )
 
 
-def _prepare_teacher(study: Study, work_dir: Path) -> Path | None:
-    """Cache the teacher where the study asks for it; return the file of its validation logits."""
-    configs = [trial_config(study, trial) for trial in study.trials]
-    configs = [cfg for cfg in configs if 'teacher' in cfg.model]
-    if not configs:
-        return None
-    sharing = [cfg for cfg in configs if cfg.model.teacher.type == 'CachedTeacher']
-    cfg = (sharing or configs)[0]
-    cfg.model.teacher = cfg.model.teacher.get('online', cfg.model.teacher)
-    if sharing:
-        cached = study.cached_teacher
-        online = copy.deepcopy(cfg)
-        cache_teacher(online, Path(cached.folder), cached.views, cached.format, cached.k)
-    # what agreement is measured with, once for all trials
-    path = work_dir / TEACHER_LOGITS
-    teacher_logits(cfg, kept=path)
-    return path
+def _shares_cache(cfg: Config) -> bool:
+    # a method that looks at features has its teacher beside it: a cache has none
+    return cfg.model.get('teacher') is not None and not cfg.model.get('features')
+
+
+def cache_folders(study: Study, arms: Mapping[str, Config]) -> dict[str, str]:
+    """Tell the caches of a study's teachers apart.
+
+    Args:
+        study: Of the arms.
+        arms: The configs of all of them, as of :func:`trial_config`.
+
+    Returns:
+        By arm, for those whose teacher is cached: the study's folder for its first teacher, and for
+        each other one a folder beside it.
+    """
+    if study.cached_teacher is None:
+        return {}
+    folders: dict[str, str] = {}
+    found = {}
+    for arm, cfg in arms.items():
+        if _shares_cache(cfg):
+            key = short_digest(teacher_identity(_online(cfg).model.teacher))
+            folder = study.cached_teacher.folder
+            found[arm] = folders.setdefault(key, f'{folder}_{key}' if folders else folder)
+    return found
+
+
+def _cache_teachers(study: Study, arms: Mapping[str, Config], folders: Mapping[str, str]) -> None:
+    """Write what is missing of the caches of arms."""
+    cached = study.cached_teacher
+    for folder, arm in {folders[arm]: arm for arm in reversed(arms) if arm in folders}.items():
+        cache_teacher(_online(arms[arm]), Path(folder), cached.views, cached.format, cached.k)
+
+
+def keep_teachers(
+    arms: Mapping[str, Config], wanted: Sequence[str], work_dir: Path
+) -> dict[str, str]:
+    """Write the logits that the agreement of arms is measured with, once for all trials.
+
+    Args:
+        arms: The configs of all arms of a study, as of :func:`trial_config`.
+        wanted: The arms that are measured.
+        work_dir: Where the files go, one for each teacher.
+
+    Returns:
+        The file of each arm's own teacher. An arm without a teacher has that of the others, where
+        all have the same, or else none.
+    """
+    taught = {arm: _online(cfg) for arm, cfg in arms.items() if cfg.model.get('teacher')}
+    # a cache alone has nothing of these images
+    taught = {a: c for a, c in taught.items() if not describes_a(CachedTeacher, c.model.teacher)}
+    files = {arm: keep_teacher_logits(taught[arm], work_dir) for arm in wanted if arm in taught}
+    distinct = {short_digest(teacher_identity(cfg.model.teacher)) for cfg in taught.values()}
+    if len(distinct) == 1 and len(files) < len(wanted):
+        common = keep_teacher_logits(next(iter(taught.values())), work_dir)
+        files = {arm: files.get(arm, common) for arm in wanted}
+    return {arm: str(path) for arm, path in files.items()}
+
+
+def _online(cfg: Config) -> Config:
+    """Return a config with the teacher itself in the place of its cache."""
+    cfg = copy.deepcopy(cfg)
+    cfg.model.teacher = cfg.model.teacher.get('online') or cfg.model.teacher
+    return cfg
 
 
 def _python_path() -> str:
@@ -215,7 +279,7 @@ def _python_path() -> str:
     return os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))
 
 
-def _run(config: dict[str, Any], tools: Path, threads: int, teacher: Path | None) -> None:
+def _run(config: dict[str, Any], tools: Path, threads: int) -> None:
     """Train one trial in a process of its own and measure the student of its last epoch."""
     folder = Path(config['trial']['folder'])
     command = [sys.executable, tools / 'train.py', folder.with_suffix('.py')]
@@ -240,6 +304,7 @@ def _run(config: dict[str, Any], tools: Path, threads: int, teacher: Path | None
     torch.set_num_threads(threads)
     cfg = Config.fromfile(folder.with_suffix('.py'))
     logits, labels = student_logits(cfg, noted_checkpoint(folder))
+    teacher = config['trial']['teacher']
     beside = None if teacher is None else torch.from_numpy(np.load(teacher)['logits'])
     found = measure(logits, labels, beside)
     tune.report({**found, 'epochs': cfg.train_cfg.max_epochs, 'seconds': round(seconds, 1)})

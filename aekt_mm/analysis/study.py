@@ -19,9 +19,6 @@ from .intervals import paired_interval
 if TYPE_CHECKING:
     from .study_file import SharedCache
 
-#: A study's file of the teacher's logits for the images that its trials are measured on.
-TEACHER_LOGITS = 'teacher_logits.npz'
-
 #: What a trial measures, in the order of the columns, with heading and digits in a table.
 MEASURES = {
     'top1': ('top-1, %', 2),

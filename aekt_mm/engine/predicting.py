@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from aekt_mm.files import replace_file
 from aekt_mm.models.classifiers import class_logits
 from aekt_mm.models.teachers import teacher_identity
+from aekt_mm.models.teachers.identity import short_digest
 from aekt_mm.models.weights import load_weights
 from aekt_mm.registry import MODELS, SCOPE, build
 from aekt_mm.structures import batch_labels
@@ -48,24 +49,37 @@ def student_logits(cfg: Config, checkpoint: str | Path) -> tuple[Tensor, Tensor]
     return torch.cat([logits for logits, _ in parts]), torch.cat([labels for _, labels in parts])
 
 
-@torch.no_grad()
 def teacher_logits(cfg: Config, kept: Path | None = None) -> Tensor:
     """Run the teacher over the test set of a distillation recipe, as its student sees it.
 
     Args:
-        cfg: Of a recipe whose teacher is an ``OnlineTeacher``.
-        kept: An npz file, written unless it has the ``logits`` of this teacher for these images.
+        cfg: Of a recipe whose teacher sees images.
+        kept: A folder, see :func:`keep_teacher_logits`.
 
     Returns:
         Logits (N, C) float32.
     """
     if kept is None:
         return _teacher_logits(cfg)
+    return torch.from_numpy(np.load(keep_teacher_logits(cfg, kept))['logits'])
+
+
+def keep_teacher_logits(cfg: Config, folder: Path) -> Path:
+    """Run the teacher over the test set unless a folder has its logits for these images.
+
+    Args:
+        cfg: As for :func:`teacher_logits`.
+        folder: With a file for each teacher.
+
+    Returns:
+        The npz file, which has ``logits``.
+    """
     identity = logits_identity(cfg)
-    if not kept.is_file() or np.load(kept)['identity'] != identity:
+    path = folder / f'teacher_logits_{short_digest(identity)}.npz'
+    if not path.is_file() or np.load(path)['identity'] != identity:
         logits = _teacher_logits(cfg).numpy()
-        replace_file(kept, lambda partial: _save(partial, logits=logits, identity=identity))
-    return torch.from_numpy(np.load(kept)['logits'])
+        replace_file(path, lambda partial: _save(partial, logits=logits, identity=identity))
+    return path
 
 
 def logits_identity(cfg: Config) -> str:
@@ -80,11 +94,11 @@ def _save(path: Path, **arrays) -> None:
         np.savez(file, **arrays)
 
 
+@torch.no_grad()
 def _teacher_logits(cfg: Config) -> Tensor:
     model = _model(cfg, teacher=cfg.model.teacher)
     loader = Runner.build_dataloader(cfg.test_dataloader)
-    if hasattr(model.teacher, 'attach'):
-        model.teacher.attach(loader, model.data_preprocessor)
+    model.teacher.attach(loader, model.data_preprocessor)
     return torch.cat([model.teacher(**data).cpu() for data in _batches(loader, model)])
 
 

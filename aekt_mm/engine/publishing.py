@@ -24,7 +24,6 @@ from aekt_mm.models import backbones
 from aekt_mm.models.checkpoints import load_restricted, save_weights
 from aekt_mm.models.classifiers import (
     class_logits,
-    config_order,
     num_classes,
     output_layers,
     pipeline_side,
@@ -35,6 +34,7 @@ from aekt_mm.models.classifiers import (
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.models.weights import TRAINING_PARTS, load_own_weights
 from aekt_mm.registry import MODELS, SCOPE, build
+from aekt_mm.structures import config_order
 
 from .config_check import explain
 from .launching import check_files

@@ -15,9 +15,10 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
-from aekt_mm.models.teachers import LogitCache, data_identity, teacher_identity
+from aekt_mm.models.teachers import CachedTeacher, LogitCache, data_identity, teacher_identity
 from aekt_mm.models.teachers.identity import differences
 from aekt_mm.models.teachers.logit_cache import record_type
+from aekt_mm.models.teachers.wrapping import describes_a
 from aekt_mm.structures import batch_views
 
 from .launching import build_runner
@@ -34,7 +35,7 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
     for bit. Several processes share the work. Killed and called again, it goes on.
 
     Args:
-        cfg: A distillation recipe whose teacher is an ``OnlineTeacher``.
+        cfg: A distillation recipe with a teacher.
         folder: Of the cache.
         views: How many views of each sample, at least 1.
         form: Format of the records, see :class:`~aekt_mm.models.teachers.LogitCache`.
@@ -44,14 +45,12 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
         The sealed cache.
 
     Raises:
-        ValueError: If the recipe has no online teacher or no views, or the folder has a cache of
-            something else.
+        ValueError: If the recipe has no teacher of its own or no views, or the folder has a cache
+            of something else.
     """
-    if (cfg.model.get('teacher') or {}).get('type') not in (
-        'OnlineTeacher',
-        'aekt_mm.OnlineTeacher',
-    ):
-        raise ValueError("the recipe's model has no teacher of type OnlineTeacher to cache")
+    teacher = cfg.model.get('teacher')
+    if teacher is None or describes_a(CachedTeacher, teacher):
+        raise ValueError("the recipe's model has no teacher of its own to cache")
     if not isinstance(views, int) or views < 1:
         raise ValueError(f'views must be a whole number of at least 1, but is {views!r}')
     cfg.train_dataloader.drop_last = False  # every sample of every view
@@ -64,9 +63,14 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
         )
     model.teacher.attach(loader, model.data_preprocessor)
     classes = model.teacher.num_classes
+    if classes is None:
+        raise ValueError(
+            f'the teacher {type(model.teacher).__name__} does not say how many classes it tells '
+            'apart: set its num_classes'
+        )
     record_type(form, classes, k)
     identity = {
-        'teacher': teacher_identity(cfg.model.teacher),
+        'teacher': teacher_identity(teacher),
         **data_identity(loader, model.data_preprocessor),
     }
     manifest = dict(

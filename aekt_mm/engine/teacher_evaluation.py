@@ -10,13 +10,15 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from aekt_mm.models.distillers import LogitDistiller
+from aekt_mm.models.teachers import CachedTeacher
+from aekt_mm.models.teachers.wrapping import describes_a
 
 
 class TeacherAlone(BaseModel):
     """Predicts with a distiller's teacher, from the images that the student is given.
 
     Args:
-        distiller: With a teacher, which has been adapted to the student's images.
+        distiller: With a teacher, which is attached to the student's images.
     """
 
     def __init__(self, distiller: LogitDistiller) -> None:
@@ -46,7 +48,7 @@ def check_teacher(cfg: Config) -> None:
     teacher = cfg.model.get('teacher')
     if teacher is None:
         raise ValueError('--teacher: the model of this recipe has no teacher')
-    if str(teacher.get('type')).endswith('CachedTeacher'):
+    if describes_a(CachedTeacher, teacher):
         raise ValueError(
             '--teacher: a cached teacher has logits of the training set alone; evaluate the online '
             'teacher that it was made of'
@@ -56,6 +58,5 @@ def check_teacher(cfg: Config) -> None:
 def swap_in_teacher(runner: Runner) -> None:
     """Let a runner test its distiller's teacher instead of the student."""
     distiller = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if hasattr(distiller.teacher, 'attach'):
-        distiller.teacher.attach(runner.test_loop.dataloader, distiller.data_preprocessor, None)
+    distiller.teacher.attach(runner.test_loop.dataloader, distiller.data_preprocessor)
     runner.model = TeacherAlone(distiller)

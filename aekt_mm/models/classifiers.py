@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from aekt_mm.recipes import find_recipe
 from aekt_mm.registry import MODELS, SCOPE, build
-from aekt_mm.structures import input_order, pipeline_order
+from aekt_mm.structures import config_order  # noqa: F401  where it was
 
 #: Sides of the random images that try out a classifier.
 TRIAL_SIZES = (32, 64, 224, 384)
@@ -58,7 +58,7 @@ def read_classifier(path: str | Path) -> ConfigDict:
         FileNotFoundError: If the config file does not exist.
         ValueError: If it defines no model.
     """
-    file = _config_file(str(path))
+    file = config_file(str(path))
     if not Path(file).is_file():
         raise FileNotFoundError(f'there is no config {path}')
     config = Config.fromfile(file)
@@ -67,46 +67,6 @@ def read_classifier(path: str | Path) -> ConfigDict:
     if config.get('data_preprocessor') is not None:
         config.model.setdefault('data_preprocessor', config.data_preprocessor)
     return config.model
-
-
-def trained_order(spec: dict | str | Path | nn.Module) -> str:
-    """Return the channel order that a classifier was trained on.
-
-    A config file says what its images are and what is done to them: mmpretrain's MobileViT is
-    trained on files, which are BGR, as they are. Of anything else RGB is supposed.
-
-    Args:
-        spec: As for :func:`build_classifier`.
-
-    Returns:
-        'RGB' or 'BGR'.
-    """
-    if isinstance(spec, str | Path):
-        config = Config.fromfile(_config_file(str(spec)))
-    else:  # mmpretrain.get_model leaves the config in the model
-        config = getattr(spec, '_config', None)
-    if config is None:
-        return 'RGB'
-    return config_order(config, config.model.get('data_preprocessor'))
-
-
-def config_order(config: Config, preprocessor: dict | None = None) -> str:
-    """Return the channel order of a config's images, 'RGB' or 'BGR'.
-
-    Args:
-        config: With ``train_dataloader`` or ``test_dataloader``; RGB is supposed without.
-        preprocessor: What prepares the images. By default the config's.
-    """
-    for loader in ('train_dataloader', 'test_dataloader'):
-        dataset: Any = (config.get(loader) or {}).get('dataset') or {}
-        while 'dataset' in dataset and not dataset.type.endswith(('InMemory', 'CropDataset')):
-            dataset = dataset.dataset
-        crops = dataset.get('type', '').endswith('CropDataset')
-        if crops or 'pipeline' in dataset:
-            preprocessor = preprocessor or config.get('data_preprocessor') or {}
-            order = 'BGR' if crops else pipeline_order(dataset.pipeline)
-            return input_order(order, preprocessor)
-    return 'RGB'
 
 
 def pipeline_side(pipeline: list[dict]) -> int | None:
@@ -123,7 +83,16 @@ def pipeline_side(pipeline: list[dict]) -> int | None:
     return side
 
 
-def _config_file(spec: str) -> str:
+def __getattr__(name: str) -> Any:
+    """Find what has moved."""
+    if name == 'trained_order':
+        from .teachers.input_adapter import trained_order
+
+        return trained_order
+    raise AttributeError(f'module {__name__} has no attribute {name}')
+
+
+def config_file(spec: str) -> str:
     """Find a config, in the file system or in an installed package's MIM folder.
 
     MMEngine's ``get_config`` does the second, but in 0.10.7 it needs a module that setuptools no

@@ -9,7 +9,7 @@ from .batch_sample import (
     batch_views,
     require_views,
 )
-from .channel_order import SWAPPED, data_order, input_order, pipeline_order
+from .channel_order import SWAPPED, config_order, data_order, input_order, pipeline_order
 from .class_names import numbered_otherwise
 from .views import (
     ViewKey,
@@ -31,6 +31,7 @@ __all__ = [
     'batch_labels',
     'batch_target',
     'batch_views',
+    'config_order',
     'data_order',
     'draw',
     'input_order',

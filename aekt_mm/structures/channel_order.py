@@ -7,6 +7,8 @@ given. The order of a network's input follows from these; it is no option.
 from collections.abc import Iterable
 from typing import Any
 
+from mmengine.config import Config
+
 #: The orders, and which is which after a swap.
 SWAPPED = {'RGB': 'BGR', 'BGR': 'RGB'}
 
@@ -78,3 +80,22 @@ def input_order(order: str, preprocessor: Any) -> str:
     else:
         swaps = getattr(preprocessor, 'to_rgb', False)
     return SWAPPED[order] if swaps else order
+
+
+def config_order(config: Config, preprocessor: dict | None = None) -> str:
+    """Return the order of the channels of what a config trains on, 'RGB' or 'BGR'.
+
+    Args:
+        config: With ``train_dataloader`` or ``test_dataloader``; RGB is supposed without.
+        preprocessor: What prepares the images. By default the config's.
+    """
+    for loader in ('train_dataloader', 'test_dataloader'):
+        dataset: Any = (config.get(loader) or {}).get('dataset') or {}
+        while 'dataset' in dataset and not dataset.type.endswith(('InMemory', 'CropDataset')):
+            dataset = dataset.dataset
+        crops = dataset.get('type', '').endswith('CropDataset')
+        if crops or 'pipeline' in dataset:
+            preprocessor = preprocessor or config.get('data_preprocessor') or {}
+            order = 'BGR' if crops else pipeline_order(dataset.pipeline)
+            return input_order(order, preprocessor)
+    return 'RGB'

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ from mmengine.config import Config
 from ray._private import ray_constants, services
 
 from aekt_mm.analysis import running
-from aekt_mm.analysis.running import check_arms, check_begun, trial_config
+from aekt_mm.analysis.running import (
+    cache_folders,
+    check_arms,
+    check_begun,
+    keep_teachers,
+    trial_config,
+)
 from aekt_mm.analysis.study import Trial, missing, read_results
 from aekt_mm.analysis.study_file import read_study
 from aekt_mm.engine.predicting import logits_identity, student_logits, teacher_logits
@@ -26,6 +33,11 @@ pytest.importorskip('sklearn')
 @pytest.fixture
 def study(digits_recipe, tmp_path):
     digits_recipe.dump(tmp_path / 'recipe.py')
+    # another teacher, which sees the classes the other way round
+    weights = torch.load(digits_recipe.model.teacher.checkpoint)
+    for name in ('head.fc.weight', 'head.fc.bias'):
+        weights[name] = weights[name].flip(0)
+    torch.save(weights, tmp_path / 'other.pth')
     arms = dict(
         aekt=dict(recipe='recipe.py'),
         pull=dict(
@@ -33,6 +45,7 @@ def study(digits_recipe, tmp_path):
             options={
                 'model.losses.aekt.explicit': dict(type='RatioPull'),
                 'model.connector': None,
+                'model.teacher.checkpoint': str(tmp_path / 'other.pth'),
                 'optim_wrapper.paramwise_cfg': dict(norm_decay_mult=0.0),
             },
         ),
@@ -132,6 +145,26 @@ def test_an_arm_that_cannot_be_trained_is_refused_before_any_is(study):
         check_arms(study, {late: trial_config(study, late)})
 
 
+def test_each_teacher_of_a_study_has_its_own_cache_and_logits(study, tmp_path):
+    trials = {trial.arm: trial for trial in study.trials}
+    arms = {arm: trial_config(study, trial) for arm, trial in trials.items()}
+    folders = cache_folders(study, arms)
+    assert folders['aekt'] == folders['diverging'] == study.cached_teacher.folder
+    assert folders['pull'].startswith(f'{study.cached_teacher.folder}_')
+
+    # of an arm without a teacher nothing is known where there are several
+    arms['alone'] = arms['aekt'].copy()
+    arms['alone'].model = dict(arms['alone'].model, teacher=None)
+    files = keep_teachers(arms, ['aekt', 'pull', 'alone'], tmp_path)
+    assert set(files) == {'aekt', 'pull'}
+    logits = {arm: np.load(file)['logits'] for arm, file in files.items()}
+    np.testing.assert_allclose(logits['pull'], logits['aekt'][:, ::-1], rtol=1e-4, atol=1e-6)
+    arms.pop('pull')
+    files = keep_teachers(arms, ['alone'], tmp_path)
+    np.testing.assert_array_equal(np.load(files['alone'])['logits'], logits['aekt'])
+    assert len(list(tmp_path.glob('teacher_logits_*.npz'))) == 2
+
+
 @pytest.mark.parametrize('address', [None, 'head:6379'])
 def test_ray_on_one_machine_is_out_of_reach(address, monkeypatch):
     asked = {}
@@ -172,11 +205,22 @@ def test_a_study_from_its_file_to_its_table(study, tmp_path, run):
     assert len(labels) == 269
     cfg.model.teacher = cfg.model.teacher.online
     # the teacher has been over these images once, for the trials and for the report
-    kept = np.load(work_dir / 'teacher_logits.npz')
-    assert kept['identity'] == logits_identity(cfg)
+    kept = [np.load(path) for path in work_dir.glob('teacher_logits_*.npz')]
+    assert [file['identity'] == logits_identity(cfg) for file in kept].count(True) == 1
+    assert len(kept) == 2  # one for each teacher
     found = measure(logits, labels, teacher_logits(cfg))
     for name, value in found.items():
         assert results.loc['aekt', name] == pytest.approx(value, rel=1e-4), name
+    other = trial_config(study, next(trial for trial in study.trials if trial.arm == 'pull'))
+    other.model.teacher = other.model.teacher.online
+    beside = teacher_logits(other)
+    torch.testing.assert_close(beside, teacher_logits(cfg).flip(1))
+    logits_beside, _ = student_logits(other, work_dir / 'pull/seed_3/epoch_1.pth')
+    agreement = measure(logits_beside, labels, beside)['agreement']
+    assert results.loc['pull', 'agreement'] == pytest.approx(agreement, rel=1e-4)
+    folders = [Path(Config.fromfile(file).model.teacher.cache) for file in work_dir.glob('*/*.py')]
+    assert sorted({folder.name for folder in folders})[0] == 'cache'
+    assert len(set(folders)) == 2
     assert found['top1'] == pytest.approx(100 * (logits.argmax(1) == labels).double().mean())
 
     before = study.results.read_bytes()

@@ -56,7 +56,7 @@ def test_teacher_assistant_student(digits_recipe, tmp_path):
         data_preprocessor=cfg.data_preprocessor,
     )
     for student in (online, in_memory):
-        assert not student.teacher.swap_channels
+        assert not student.teacher.adapter.swap_channels
         torch.testing.assert_close(student.teacher(images), expected, rtol=1e-4, atol=1e-4)
 
     run = cfg.copy()

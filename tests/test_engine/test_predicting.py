@@ -11,26 +11,50 @@ from mmengine.config import Config
 
 from aekt_mm.engine.predicting import logits_identity, student_logits, teacher_logits
 from aekt_mm.evaluation import measure
+from aekt_mm.models.teachers import Teacher
 from aekt_mm.registry import MODELS, build
 
 pytestmark = pytest.mark.stack
 
 
 def test_logits_are_kept_for_one_teacher_and_one_set_of_images(digits_recipe, tmp_path):
-    kept = tmp_path / 'teacher_logits.npz'
     logits = teacher_logits(digits_recipe)
-    assert teacher_logits(digits_recipe, kept).equal(logits)
+    assert teacher_logits(digits_recipe, tmp_path).equal(logits)
+    (kept,) = tmp_path.glob('teacher_logits_*.npz')
     assert np.load(kept)['identity'] == logits_identity(digits_recipe)
 
     # what is kept is taken, and nothing is run
     np.savez(kept, logits=np.ones_like(logits), identity=logits_identity(digits_recipe))
-    assert teacher_logits(digits_recipe, kept).equal(torch.ones_like(logits))
+    assert teacher_logits(digits_recipe, tmp_path).equal(torch.ones_like(logits))
 
     # of other images it is not
     digits_recipe.test_dataloader.dataset.split = 'train'
     others = teacher_logits(digits_recipe)
     assert len(others) != len(logits)
-    assert teacher_logits(digits_recipe, kept).equal(others)
+    assert teacher_logits(digits_recipe, tmp_path).equal(others)
+
+
+class Constant(Teacher):
+    num_classes = 10
+
+    def __init__(self, level=1.0):
+        super().__init__()
+        self.level = level
+
+    def forward(self, inputs, data_samples=None):
+        return inputs.new_full((len(inputs), 10), self.level)
+
+
+def constant(level=1.0):
+    return lambda inputs, data_samples: inputs.new_full((len(inputs), 10), level)
+
+
+@pytest.mark.parametrize('kind', [Constant, constant])
+def test_a_teacher_of_the_users_own_is_another_with_another_option(kind, digits_recipe, tmp_path):
+    for level in (1.0, 5.0, 1.0):
+        digits_recipe.model.teacher = dict(type=kind, level=level)
+        assert (teacher_logits(digits_recipe, tmp_path) == level).all()
+    assert len(list(tmp_path.glob('teacher_logits_*.npz'))) == 2
 
 
 def test_a_student_that_learned_from_features_too(digits_recipe, tmp_path):

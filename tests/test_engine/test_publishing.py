@@ -462,7 +462,7 @@ def test_a_backbone_of_ones_own_comes_along(own):
     # and it teaches the next student, beside the file that it came from
     teacher = OnlineTeacher(str(own / 'out/student.py'), own / 'out/student.pth')
     preprocessor = build(MODELS, Config.fromfile(own / 'recipe.py').data_preprocessor)
-    teacher.adapt_to(preprocessor)
+    teacher.attach(None, preprocessor)
     images = torch.randn(4, 3, 8, 8)
     torch.testing.assert_close(teacher(images), model(images), rtol=1e-4, atol=1e-4)
 

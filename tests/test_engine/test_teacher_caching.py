@@ -119,7 +119,7 @@ def test_dense_logits_serve_every_temperature(recipe, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'views', 'message'),
     [
-        ({'model.teacher': None}, 1, 'no teacher of type OnlineTeacher'),
+        ({'model.teacher': None}, 1, 'no teacher of its own to cache'),
         ({}, 0, 'views must be a whole number of at least 1, but is 0'),
         ({'train_dataloader.sampler.type': 'DefaultSampler'}, 1, 'kept by views'),
     ],

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from aekt_mm.datasets import ViewDataset
 from aekt_mm.models.classifiers import num_classes
+from aekt_mm.models.teachers import Teacher
 from aekt_mm.models.weights import check_finite, check_held, check_own_weights, misfits
 from aekt_mm.registry import HOOKS
 from aekt_mm.structures import ViewKey, kept_generators
@@ -132,7 +133,7 @@ class DistillCheckHook(Hook):
             loss = getattr(model._head, 'loss_module', model._head)
             weight = model.label_weight * getattr(loss, 'loss_weight', 1.0)
             print_log(f'loss_ce is {type(loss).__name__} of the labels times {weight:g}', 'current')
-        if hasattr(getattr(model, 'teacher', None), 'attach'):
+        if isinstance(getattr(model, 'teacher', None), Teacher):
             model.teacher.attach(loader, model.data_preprocessor, epochs_of(runner)[1])
 
     def _check_loaded(self, runner: Runner, model: nn.Module) -> None:

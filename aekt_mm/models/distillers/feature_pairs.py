@@ -9,6 +9,7 @@ from aekt_mm.registry import MODELS, build
 
 from ..classifiers import TRIAL_SIZES, trial_images
 from ..taps import FeatureTaps
+from ..teachers import Teacher
 
 #: What a pair says.
 KEYS = {'student', 'teacher', 'loss'}
@@ -25,7 +26,7 @@ class FeaturePairs(nn.ModuleDict):
             see :class:`~aekt_mm.models.taps.FeatureTaps`; and ``loss``: a config or module, see
             :class:`~aekt_mm.models.losses.FeatureLoss`.
         student: The network.
-        teacher: One that has ``tap``, which says what of it can be seen.
+        teacher: Its ``tap`` says what of it can be seen.
         image_size: Height and width of the images in pixels; the first that the student takes of
             ``TRIAL_SIZES`` where it is not known.
 
@@ -37,7 +38,7 @@ class FeaturePairs(nn.ModuleDict):
         self,
         pairs: dict[str, dict],
         student: nn.Module,
-        teacher: Callable[..., Tensor],
+        teacher: Teacher,
         image_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -45,11 +46,6 @@ class FeaturePairs(nn.ModuleDict):
             _check_pair(name, pair)
             loss = pair['loss']
             self[name] = build(MODELS, loss) if isinstance(loss, dict) else loss
-        if not hasattr(teacher, 'tap'):
-            raise ValueError(
-                f'the teacher {type(teacher).__name__} has no features: it needs a method '
-                'tap(paths), as OnlineTeacher has it'
-            )
         self.paths = {name: (pair['student'], pair['teacher']) for name, pair in pairs.items()}
         ours, theirs = (
             [path for pair in self.paths.values() for path in _listed(pair[side])]

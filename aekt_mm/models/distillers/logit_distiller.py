@@ -39,9 +39,9 @@ class LogitDistiller(BaseModel):
 
     Args:
         student: An mmpretrain classifier: config, path of a config file, or built module.
-        teacher: Config of a teacher, a teacher, a network from images to logits (N, C), or any
-            callable to them from (inputs, data_samples), whose networks are frozen. None for a
-            distiller that only predicts.
+        teacher: Config of a teacher, a :class:`~aekt_mm.models.teachers.Teacher`, a network from
+            images to logits (N, C), or any callable to them from (inputs, data_samples), whose
+            networks are frozen. None for a distiller that only predicts.
         losses: Distillation losses by name. A loss maps (student_logits, teacher_logits, target)
             to scalars; those with ``loss`` in their name are added up, the others only logged.
         features: Losses on features by name, and what they compare, see
@@ -143,7 +143,7 @@ class LogitDistiller(BaseModel):
             if isinstance(connector, dict):
                 connector = {'num_classes': classes, **connector}
             self.connector = _built(connector)
-            teacher = take_in(_built(teacher), student)
+            teacher = take_in(teacher, student)
             # without a teacher it only predicts
             if features and teacher is not None:
                 self.features = FeaturePairs(features, student, teacher, image_size)
@@ -151,9 +151,11 @@ class LogitDistiller(BaseModel):
                 self.features = None
         self.__dict__['teacher'] = teacher  # not through nn.Module, which would own it
         _check_classes('connector', num_classes(self.connector), classes)
-        _check_classes('teacher', num_classes(teacher), classes)
-        if hasattr(teacher, 'adapt_to'):
-            teacher.adapt_to(self.data_preprocessor)
+        if teacher is not None:
+            _check_classes('teacher', teacher.num_classes, classes)
+            teacher.attach(None, self.data_preprocessor)  # the data are not known yet
+
+        self.in_run = False
 
         # multiplies the distillation losses; a tensor, so that a compiled step need not know it
         self.register_buffer('distill_weight', torch.ones(()), persistent=False)
@@ -161,13 +163,18 @@ class LogitDistiller(BaseModel):
         # in which they were not
         self.register_buffer('finite', torch.ones(2, dtype=torch.bool), persistent=False)
 
+    def init_weights(self) -> None:
+        """Initialise the weights, as a run does first. From then on its data must be known."""
+        super().init_weights()
+        self.in_run = True
+
     @property
     def _head(self) -> nn.Module:
         """What has the student's classification loss: its head, or a whole timm classifier."""
         return getattr(self.student, 'head', self.student)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'LogitDistiller':
-        if isinstance(self.teacher, nn.Module):
+        if self.teacher is not None:
             self.teacher._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
@@ -202,7 +209,15 @@ class LogitDistiller(BaseModel):
             returns, its name before a dot, and as statistics in percent of the batch
             ``student_top1`` and ``teacher_top1``, the accuracy of both, and ``agreement``, how
             often both predict the same class.
+
+        Raises:
+            RuntimeError: If a run has not shown its data to a teacher that must know them.
         """
+        if self.in_run and self.teacher.unsure:
+            raise RuntimeError(
+                "the teacher has not been shown the run's data, which it needs to know: add "
+                "dict(type='aekt_mm.DistillCheckHook') to custom_hooks"
+            )
         if self.features is not None:
             self.features.watch()
         # first, so that its activations are gone before the student's are kept for the gradient
@@ -255,8 +270,7 @@ class LogitDistiller(BaseModel):
 
     def prepare(self, data_samples: Sequence[DataSample]) -> None:
         """Do for a batch what a step that runs as a CUDA graph can't: read the teacher's logits."""
-        if hasattr(self.teacher, 'prepare'):
-            self.teacher.prepare(data_samples)
+        self.teacher.prepare(data_samples)
 
     def _logits(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the student's logits for classification and for distillation."""

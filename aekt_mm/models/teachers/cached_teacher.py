@@ -13,12 +13,14 @@ from aekt_mm.registry import MODELS
 from aekt_mm.structures import batch_views
 
 from ..data_preprocessors import BatchPreprocessor, ViewPreprocessor
-from .identity import data_identity, differences, teacher_identity
+from .identity import data_identity, differences
 from .logit_cache import LogitCache
+from .teacher import Teacher
+from .wrapping import teacher_identity
 
 
 @MODELS.register_module()
-class CachedTeacher:
+class CachedTeacher(Teacher):
     """The logits that ``tools/cache_teacher.py`` wrote, looked up by view and sample.
 
     It stands in for an :class:`OnlineTeacher` and costs a read instead of a forward pass. With as
@@ -36,6 +38,7 @@ class CachedTeacher:
     """
 
     def __init__(self, cache: str | Path, online: dict | None = None) -> None:
+        super().__init__()
         self.cache = LogitCache(cache)
         self.cache.require_complete()
         self.num_classes = self.cache.classes
@@ -46,18 +49,36 @@ class CachedTeacher:
         if online is not None:
             self._compare({'teacher': teacher_identity(online)})
 
-    def attach(self, loader: DataLoader, preprocessor: Any, epochs: int) -> None:
+    def identity(self) -> dict:
+        """Return the teacher whose logits they are, and how exactly they are kept."""
+        kept = ('format', 'k', 'temperature')
+        return {
+            'type': 'CachedTeacher',
+            'teacher': self.cache.manifest['identity'].get('teacher'),
+            **{name: self.cache.manifest[name] for name in kept},
+        }
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the logits may be of other data."""
+        return not self.attached
+
+    def attach(
+        self, loader: DataLoader | None, preprocessor: Any, epochs: int | None = None
+    ) -> None:
         """Check that the logits belong to a run's data, and let its views repeat as they do.
 
         Args:
-            loader: Of the training data, with a ``ViewSampler``.
+            loader: Of the training data, with a ``ViewSampler``; None where it is not known yet.
             preprocessor: The model's.
-            epochs: How many the run has.
+            epochs: How many the run has; None where its views may repeat as often as they like.
 
         Raises:
             TypeError: If the data has no views, or images are mixed by something else.
             ValueError: If the cache is of other data, views or seed; the message says what differs.
         """
+        if loader is None:
+            return
         if not hasattr(loader.sampler, 'num_views'):
             raise TypeError(
                 'a cached teacher is looked up by views: set sampler=dict(type="ViewSampler") in '
@@ -71,7 +92,7 @@ class CachedTeacher:
                 "the views, so that no logits belong to them: set type='ViewPreprocessor' in "
                 'data_preprocessor'
             )
-        if mixes and epochs > self.cache.views:
+        if mixes and epochs is not None and epochs > self.cache.views:
             raise ValueError(
                 f'{epochs} epochs need as many views where images are mixed, but the cache '
                 f'{self.cache.folder} has {self.cache.views}: partners change with every epoch'
@@ -91,7 +112,7 @@ class CachedTeacher:
             'itself, or a loss on logits'
         )
 
-    def __call__(self, inputs: Tensor, data_samples: Sequence[DataSample]) -> Tensor:
+    def forward(self, inputs: Tensor, data_samples: Sequence[DataSample]) -> Tensor:
         """Look up the logits of a batch.
 
         Args:
@@ -140,6 +161,6 @@ class CachedTeacher:
         found = differences(self.cache.manifest['identity'], run)
         if found:
             raise ValueError(
-                f'the teacher cache {self.cache.folder} does not belong to this run:\n  '
-                + '\n  '.join(found)
+                f'the teacher cache {self.cache.folder} does not belong to this run: make it anew '
+                'with tools/cache_teacher.py\n  ' + '\n  '.join(found)
             )

@@ -1,60 +1,40 @@
-"""Taking in a teacher that is not one of ours."""
+"""Freezing the networks that a teacher holds, by whatever name."""
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import CellType
 from typing import Any
 
-from mmpretrain.models.classifiers import BaseClassifier
 from torch import nn
-
-from .cached_teacher import CachedTeacher
-from .online_teacher import OnlineTeacher
 
 #: How deep networks are looked for in what a callable holds.
 DEPTH = 4
 
 
-def take_in(teacher: Callable | None, student: nn.Module) -> Callable | None:
-    """Return a teacher that never trains.
+def freeze(teacher: Any, student: nn.Module) -> list[nn.Module]:
+    """Put the networks that a teacher holds into evaluation mode, and let them want no gradient.
 
-    A network that maps images alone to logits becomes an :class:`OnlineTeacher`, and so does a
-    classifier of mmpretrain, with the normalisation that it comes with. Of any other callable from
-    (inputs, data_samples) the networks that it holds, as attributes, in lists and dicts, in a
-    function's closure or as its global names, are frozen: they go into evaluation mode, and their
-    parameters want no gradient.
+    They are looked for as attributes, in lists and dicts, in a function's closure and as its global
+    names.
 
     Args:
-        teacher: Ours, or a callable of the user's own.
-        student: What stays as it is, also where the callable holds it.
+        teacher: A module or any other callable.
+        student: What stays as it is, also where the teacher holds it.
 
-    Examples:
-        >>> network = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(12, 5))
-        >>> teacher = take_in(lambda inputs, data_samples: network(inputs), nn.Identity())
-        >>> network.training
-        False
+    Returns:
+        The networks, the student's aside.
     """
-    if teacher is None or isinstance(teacher, OnlineTeacher | CachedTeacher):
-        return teacher
-    if isinstance(teacher, BaseClassifier) or _takes_images_alone(teacher):
-        return OnlineTeacher(teacher, checkpoint=None)
     learning = set(student.modules())
-    for network in _networks(teacher, DEPTH, set()):
-        if learning.isdisjoint(network.modules()):
-            network.requires_grad_(False)
-            network.eval()
-    return teacher
-
-
-def _takes_images_alone(teacher: Callable) -> bool:
-    if not isinstance(teacher, nn.Module):
-        return False
-    try:
-        inspect.signature(teacher.forward).bind(None, None)
-    except TypeError:
-        return True
-    return False
+    networks = [
+        network
+        for network in _networks(teacher, DEPTH, set())
+        if learning.isdisjoint(network.modules())
+    ]
+    for network in networks:
+        network.requires_grad_(False)
+        network.eval()
+    return networks
 
 
 def _networks(thing: Any, depth: int, seen: set[int]) -> Iterator[nn.Module]:
@@ -64,19 +44,32 @@ def _networks(thing: Any, depth: int, seen: set[int]) -> Iterator[nn.Module]:
     if depth == 0 or id(thing) in seen:
         return
     seen.add(id(thing))
-    for part in _parts(thing):
+    for part in parts(thing):
         yield from _networks(part, depth - 1, seen)
 
 
-def _parts(thing: Any) -> list[Any]:
+def parts(thing: Any, named: bool = True) -> list[Any]:
+    """Return what a thing holds.
+
+    Args:
+        thing: A function, a method, a container or any object.
+        named: Whether what a function finds by a global name counts.
+    """
     if isinstance(thing, functools.partial):
         return [thing.func, *thing.args, *thing.keywords.values()]
     if inspect.ismethod(thing):
         return [thing.__self__, thing.__func__]
     if inspect.isfunction(thing):
         cells = [cell for cell in thing.__closure__ or () if cell != CellType()]
-        named = [thing.__globals__.get(name) for name in thing.__code__.co_names]
-        return [*(cell.cell_contents for cell in cells), *(thing.__defaults__ or ()), *named]
+        by_name = thing.__code__.co_names if named else ()
+        found = [thing.__globals__.get(name) for name in by_name]
+        keyword = (thing.__kwdefaults__ or {}).values()
+        return [
+            *(cell.cell_contents for cell in cells),
+            *(thing.__defaults__ or ()),
+            *keyword,
+            *found,
+        ]
     if isinstance(thing, dict):
         return list(thing.values())
     if isinstance(thing, list | tuple):

@@ -7,36 +7,36 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 from aekt_mm.registry import MODELS
-from aekt_mm.structures import SWAPPED, data_order, input_order, numbered_otherwise
+from aekt_mm.structures import numbered_otherwise
 
 from ..classifiers import (
     build_classifier,
     class_logits,
     num_classes,
+    read_classifier,
     run,
-    trained_order,
     trial_images,
 )
-from ..data_preprocessors import BatchPreprocessor
 from ..taps import FeatureTaps
 from ..weights import load_weights
 from .folding import fold_batch_norms
+from .identity import content_of, plain
+from .input_adapter import InputAdapter, trained_order
+from .teacher import Teacher, described
 
 
 @MODELS.register_module()
-class OnlineTeacher(nn.Module):
+class OnlineTeacher(Teacher):
     """A frozen network that maps the student's images to logits.
 
-    Frozen in every sense: it stays in evaluation mode whatever its owner does, its parameters want
-    no gradient, no graph is recorded, and a copy of it is itself, so that copies of a distiller
-    (a moving average, say) share it. A network that it builds itself runs with batch norms folded
-    into convolutions, to the same logits up to rounding.
+    Its parameters want no gradient, and no graph is recorded. A network that it builds itself runs
+    with batch norms folded into convolutions, to the same logits up to rounding.
 
     Args:
         model: A model config, the path of a config file (``mmpretrain::resnet/...py``), or any
@@ -82,24 +82,15 @@ class OnlineTeacher(nn.Module):
         classes: Sequence[int | Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
-        if 'to_rgb' in (data_preprocessor or {}):
-            raise ValueError(
-                'data_preprocessor of a teacher takes no to_rgb, which is what is done to the '
-                "student's images: leave it out where the teacher was trained on RGB, or set "
-                "channel_order='BGR'"
-            )
-        if channel_order not in (None, *SWAPPED):
-            raise ValueError(f"channel_order must be 'RGB' or 'BGR', but is {channel_order!r}")
         self.model, own_preprocessor = build_classifier(model)
         self.num_classes = num_classes(self.model)
         self.register_buffer('groups', None)
         if classes is not None:
             self.groups = _class_groups(classes, self.num_classes)
             self.num_classes = len(self.groups)
-        self.channel_order = channel_order or trained_order(model)
-        if _option(own_preprocessor, 'mean') is None:
-            own_preprocessor = None  # it has no normalisation of its own
-        self.data_preprocessor = data_preprocessor or own_preprocessor
+        self.adapter = InputAdapter(
+            data_preprocessor, channel_order or trained_order(model), own_preprocessor
+        )
         # of mmpretrain.get_model, or in the checkpoint
         self.class_names = tuple((getattr(model, '_dataset_meta', None) or {}).get('classes', ()))
         if checkpoint is not None:
@@ -112,10 +103,6 @@ class OnlineTeacher(nn.Module):
                 level=30,
             )
             getattr(self.model, 'init_weights', lambda: None)()
-        self.register_buffer('scale', None)
-        self.register_buffer('shift', None)
-        self.swap_channels = False
-        self.unsure = False
         self.folded: dict[str, str] = {}
         self.tapped = False
         self.requires_grad_(False)
@@ -134,46 +121,34 @@ class OnlineTeacher(nn.Module):
         self.folded = fold_batch_norms(self.model, images)
         self.requires_grad_(False)
 
-    def adapt_to(self, student_preprocessor: Any, student_order: str = 'RGB') -> None:
-        """Undo the student's normalisation and apply the teacher's, from now on, in one affine map.
+    @classmethod
+    def identity_of(cls, config: dict) -> dict:
+        """Describe a teacher by its config, its weights and what it takes images for."""
+        return _identity(config) if cls is OnlineTeacher else super().identity_of(config)
 
-        Args:
-            student_preprocessor: What prepares the images the teacher will get, with mean and std
-                (3, 1, 1) as mmpretrain's ``ClsDataPreprocessor``.
-            student_order: The order of their channels, 'RGB' or 'BGR'.
-        """
-        self.swap_channels = self.channel_order != student_order
-        # a student that swaps nothing sees RGB, as of arrays, or else files as they are
-        self.unsure = getattr(student_preprocessor, 'to_rgb', None) is False and not isinstance(
-            student_preprocessor, BatchPreprocessor
-        )
-        self.scale = self.shift = None
-        if self.data_preprocessor is None:
-            return
-        student_mean, student_std = _normalisation(student_preprocessor)
-        mean, std = _normalisation(self.data_preprocessor)
-        if self.swap_channels:
-            student_mean, student_std = student_mean.flip(0), student_std.flip(0)
-        scale, shift = student_std / std, (student_mean - mean) / std
-        if not (scale.equal(torch.ones_like(scale)) and shift.equal(torch.zeros_like(shift))):
-            device = getattr(student_preprocessor, 'device', None)
-            self.scale, self.shift = (t.to(device, torch.float32) for t in (scale, shift))
+    def identity(self) -> dict:
+        """Return the same as :meth:`identity_of`; of a model that is no config, its weights too."""
+        if type(self) is OnlineTeacher:
+            return _identity(self._options)
+        return {**super().identity(), 'input': self.adapter.identity()}
 
-    def attach(self, loader: DataLoader, preprocessor: Any, epochs: int | None = None) -> None:
-        """Learn from a run's data in which order the channels of the student's images are.
+    @property
+    def unsure(self) -> bool:
+        """Whether the order of the images' channels is supposed."""
+        return self.adapter.unsure
 
-        Args:
-            loader: Of the data.
-            preprocessor: The student's.
-            epochs: Not looked at.
+    def attach(
+        self, loader: DataLoader | None, preprocessor: Any, epochs: int | None = None
+    ) -> None:
+        """Learn how the student's images are normalised, and from the data their channels' order.
 
         Raises:
             ValueError: If the teacher knows its classes by name, and numbers them otherwise than
                 the data.
         """
-        self._check_names((getattr(loader.dataset, 'metainfo', None) or {}).get('classes'))
-        self.adapt_to(preprocessor, input_order(data_order(loader.dataset), preprocessor))
-        self.unsure = False
+        if loader is not None:
+            self._check_names((getattr(loader.dataset, 'metainfo', None) or {}).get('classes'))
+        self.adapter.attach(loader, preprocessor)
 
     def _check_names(self, names: Sequence[str] | None) -> None:
         """Compare the teacher's classes with those of the data, where both sides have names."""
@@ -197,18 +172,6 @@ class OnlineTeacher(nn.Module):
                 level=30,
             )
 
-    @torch.compiler.disable
-    def _say_what_is_supposed(self) -> None:
-        """Warn, once, of what would be known if the data had been shown."""
-        self.unsure = False
-        print_log(
-            f"The teacher, trained on {self.channel_order}, takes the student's images for RGB, "
-            "but has not been shown the data: add dict(type='aekt_mm.DistillCheckHook') to "
-            'custom_hooks',
-            logger='current',
-            level=30,
-        )
-
     def tap(self, paths: Sequence[str]) -> FeatureTaps:
         """Let modules of the network be seen, see :class:`~aekt_mm.models.taps.FeatureTaps`.
 
@@ -228,13 +191,6 @@ class OnlineTeacher(nn.Module):
         self.tapped = True
         return FeatureTaps(self.model, paths, 'teacher')
 
-    def train(self, mode: bool = True) -> 'OnlineTeacher':
-        """Stay in evaluation mode."""
-        return super().train(False)
-
-    def __deepcopy__(self, memo: dict) -> 'OnlineTeacher':
-        return self
-
     def forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
         """Compute the logits of a batch.
 
@@ -248,15 +204,11 @@ class OnlineTeacher(nn.Module):
         Raises:
             TypeError: If the model returns anything else.
         """
-        if self.unsure:
-            self._say_what_is_supposed()
         # dynamo's guards fail on what it makes of plain numbers in inference mode (torch 2.14), and
         # features made in it could not be saved for backward
         plain = self.tapped or torch.compiler.is_compiling()
         with torch.no_grad() if plain else torch.inference_mode():
-            images = inputs.flip(1) if self.swap_channels else inputs
-            if self.scale is not None:
-                images = torch.addcmul(self.shift, images, self.scale)
+            images = self.adapter(inputs)
             logits = class_logits(self.model, run(self.model, images, 'teacher'))
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -264,6 +216,25 @@ class OnlineTeacher(nn.Module):
         if self.groups is not None:
             logits = pad(logits, (0, 1), value=-torch.inf)[:, self.groups].logsumexp(2)
         return logits.clone()  # a tensor made in inference mode could not be saved for backward
+
+
+def _identity(options: dict) -> dict:
+    """Describe a teacher by its options, its weights and what it takes images for."""
+    model, own = options.get('model'), options.get('data_preprocessor')
+    order = options.get('channel_order') or trained_order(model)
+    if isinstance(model, str | Path):
+        model = read_classifier(model)  # what the file says, wherever it is
+    normalised = own or (isinstance(model, dict) and model.get('data_preprocessor'))
+    checkpoint, classes = options.get('checkpoint'), options.get('classes')
+    return {
+        'type': 'OnlineTeacher',
+        'model': described(model),
+        'data_preprocessor': plain(own),
+        # None is what caches have that are older than the option
+        'channel_order': order if normalised or order == 'BGR' else None,
+        'checkpoint': None if checkpoint is None else content_of(str(checkpoint)),
+        **({} if classes is None else {'classes': plain(classes)}),
+    }
 
 
 def _class_groups(classes: Sequence[int | Sequence[int]], count: int | None) -> Tensor:
@@ -282,21 +253,3 @@ def _class_groups(classes: Sequence[int | Sequence[int]], count: int | None) -> 
     if twice:
         raise ValueError(f'classes must name a class of the teacher once, but has {twice} twice')
     return pad_sequence(list(map(torch.tensor, groups)), batch_first=True, padding_value=-1)
-
-
-def _normalisation(preprocessor: Any) -> tuple[Tensor, Tensor]:
-    """Return mean and std, (3, 1, 1) float64, on the CPU."""
-    mean, std = (
-        torch.as_tensor(default if value is None else value, dtype=torch.float64).cpu()
-        for value, default in (
-            (_option(preprocessor, 'mean'), [0.0]),
-            (_option(preprocessor, 'std'), [1.0]),
-        )
-    )
-    return mean.view(-1, 1, 1), std.view(-1, 1, 1)
-
-
-def _option(preprocessor: Any, name: str) -> Any:
-    if isinstance(preprocessor, dict):
-        return preprocessor.get(name)
-    return getattr(preprocessor, name, None)

@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 from aekt_mm.models import LogitDistiller
 from aekt_mm.models.data_preprocessors import BatchPreprocessor, ViewPreprocessor
 from aekt_mm.models.distillers import student_inputs
-from aekt_mm.models.teachers.identity import _plain
+from aekt_mm.models.teachers.identity import plain as settings
 from aekt_mm.structures import BatchSample, batch_target, view_keys
 
 pytestmark = pytest.mark.stack
@@ -73,7 +73,7 @@ def test_another_preprocessor_mixes_as_the_student_asks(kind):
     assert step(named)[0] == losses
     # and to a teacher's cache it is the same
     carried = distiller(student(), data_preprocessor=carried)
-    assert _plain(carried.data_preprocessor) == _plain(named.data_preprocessor)
+    assert settings(carried.data_preprocessor) == settings(named.data_preprocessor)
 
 
 @pytest.mark.parametrize('own', [None, PIXELS, dict(PIXELS, num_classes=10)])

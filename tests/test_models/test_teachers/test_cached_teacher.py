@@ -56,6 +56,7 @@ def test_looks_up_by_view_and_sample(cache):
     data = loader()
     teacher.attach(data, preprocessor(), epochs=5)
     assert teacher.num_classes == 10
+    assert teacher.identity()['teacher'] == teacher_identity(ONLINE)
     for epoch, view in enumerate((0, 1, 0)):  # views come again in turn
         data.sampler.set_epoch(epoch)
         batch = next(iter(data))

@@ -119,5 +119,5 @@ def test_networks_become_online_teachers():
         assert isinstance(teacher, OnlineTeacher)
         assert teacher.model is given
         assert take_in(teacher, student) is teacher
-    assert teacher.data_preprocessor.mean.flatten().tolist() == [120.0] * 3
+    assert teacher.adapter.own.mean.flatten().tolist() == [120.0] * 3
     assert take_in(None, student) is None

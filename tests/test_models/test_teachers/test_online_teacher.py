@@ -11,9 +11,10 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.data import DataLoader
 
-from aekt_mm.models.classifiers import config_order, trained_order
-from aekt_mm.models.teachers import OnlineTeacher, online_teacher
+from aekt_mm.models.teachers import OnlineTeacher, input_adapter, online_teacher
+from aekt_mm.models.teachers.input_adapter import trained_order
 from aekt_mm.registry import MODELS
+from aekt_mm.structures import config_order
 
 pytestmark = pytest.mark.stack
 
@@ -108,7 +109,7 @@ def test_timm_model_by_name():
 def test_config_path_brings_its_normalisation():
     teacher = OnlineTeacher('mmpretrain::resnet/resnet18_8xb32_in1k.py', checkpoint=None)
     assert teacher.num_classes == 1000
-    assert teacher.data_preprocessor['mean'] == [123.675, 116.28, 103.53]
+    assert teacher.adapter.own['mean'] == [123.675, 116.28, 103.53]
 
 
 def test_torchvision_weights_into_mmpretrain(tmp_path):
@@ -143,7 +144,7 @@ def test_own_normalisation(data, student_swaps, order):
     }
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 5))
     teacher = OnlineTeacher(network, None, data_preprocessor=own, channel_order=order)
-    teacher.adapt_to(preprocess['student'])  # before the data are known
+    teacher.attach(None, preprocess['student'])  # before the data are known
     teacher.attach(DataLoader(Pixels(data)), preprocess['student'])
     pixels = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
     logits = teacher(preprocess['student'](dict(inputs=pixels))['inputs'])
@@ -159,19 +160,19 @@ def test_students_see_rgb_unless_the_data_say_otherwise(order):
         dict(type='ClsDataPreprocessor', mean=[120.0] * 3, std=[60.0] * 3, to_rgb=True),
         dict(type='BatchPreprocessor', mean=[120.0] * 3, std=[60.0] * 3),
     ):
-        teacher.adapt_to(MODELS.build(student))
-        assert teacher.swap_channels == (order == 'BGR')
+        teacher.attach(None, MODELS.build(student))
+        assert teacher.adapter.swap_channels == (order == 'BGR')
 
 
 @pytest.mark.parametrize('shown', [True, False])
 def test_what_is_only_supposed_is_said(shown, monkeypatch):
     said = []
-    monkeypatch.setattr(online_teacher, 'print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr(input_adapter, 'print_log', lambda text, **_: said.append(text))
     options = dict(mean=[120.0] * 3, std=[60.0] * 3)
     for swaps, warned in ((True, False), (False, not shown)):
         student = MODELS.build(dict(type='ClsDataPreprocessor', to_rgb=swaps, **options))
         teacher = OnlineTeacher(small_network(), checkpoint=None)
-        teacher.adapt_to(student)
+        teacher.attach(None, student)
         if shown:
             teacher.attach(DataLoader(Pixels('BGR')), student)
         for _ in range(2):
@@ -182,7 +183,8 @@ def test_what_is_only_supposed_is_said(shown, monkeypatch):
 
 def test_a_bgr_teacher_without_a_normalisation_of_its_own():
     teacher = OnlineTeacher(small_network(), checkpoint=None, channel_order='BGR')
-    teacher.adapt_to(MODELS.build(dict(type='BatchPreprocessor', mean=[9.0] * 3, std=[2.0] * 3)))
+    student = MODELS.build(dict(type='BatchPreprocessor', mean=[9.0] * 3, std=[2.0] * 3))
+    teacher.attach(None, student)
     images = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(teacher(images), teacher.model(images.flip(1)))
 
@@ -219,16 +221,17 @@ def test_what_is_asked_no_more_is_refused():
 def test_a_module_without_a_normalisation_takes_the_students():
     module = MODELS.build(dict(RESNET18))
     teacher = OnlineTeacher(module, checkpoint=None)
-    teacher.adapt_to(MODELS.build(dict(type='BatchPreprocessor', mean=[9.0] * 3, std=[2.0] * 3)))
-    assert teacher.scale is None
+    student = MODELS.build(dict(type='BatchPreprocessor', mean=[9.0] * 3, std=[2.0] * 3))
+    teacher.attach(None, student)
+    assert teacher.adapter.scale is None
 
 
 def test_equal_normalisation_costs_nothing():
     options = dict(mean=[120.0, 110.0, 100.0], std=[50.0, 60.0, 70.0])
     teacher = OnlineTeacher(small_network(), checkpoint=None, data_preprocessor=options)
-    teacher.adapt_to(MODELS.build(dict(type='ClsDataPreprocessor', **options, to_rgb=True)))
-    assert teacher.scale is None
-    assert not teacher.swap_channels
+    teacher.attach(None, MODELS.build(dict(type='ClsDataPreprocessor', **options, to_rgb=True)))
+    assert teacher.adapter.scale is None
+    assert not teacher.adapter.swap_channels
 
 
 class TestCheckpoints:
