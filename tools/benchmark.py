@@ -32,7 +32,9 @@ from rich.console import Console
 from rich.table import Table
 
 from aekt_mm.analysis import benchmarks, image_benchmarks
+from aekt_mm.engine.command_line import at_least_one
 from aekt_mm.files import replace_text
+from aekt_mm.recipes import CONFIGS
 
 PAIRS = {
     'resnet56_resnet20': 'vanilla_resnet20',
@@ -78,22 +80,31 @@ def main() -> None:
         help='whose losses (kd, dkd and aekt; all on features) or steps (aekt)',
     )
     parser.add_argument('--pairs', nargs='+', choices=PAIRS, default=list(PAIRS))
-    parser.add_argument('--batch-sizes', nargs='+', type=int, default=[64, 256])
+    parser.add_argument('--batch-sizes', nargs='+', type=at_least_one, default=[64, 256])
     parser.add_argument(
-        '--rounds', type=int, help='measurements of each; 100 losses, 20 features, else 3'
+        '--rounds', type=at_least_one, help='measurements of each; 100 losses, 20 features, else 3'
     )
-    parser.add_argument('--iterations', type=int, default=40, help='of one measurement of a step')
+    parser.add_argument(
+        '--iterations', type=at_least_one, default=40, help='of one measurement of a step'
+    )
     parser.add_argument('--compile', action='store_true', help="steps with MMEngine's compile")
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='CPU threads')
+    parser.add_argument(
+        '--threads', type=at_least_one, default=torch.get_num_threads(), help='CPU threads'
+    )
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
     args = parser.parse_args()
+    if args.out and not args.out.parent.is_dir():
+        parser.error(f'--out {args.out}: there is no folder {args.out.parent}')
     torch.set_num_threads(args.threads)
     against = args.against and load_function(args.against)
 
     rounds = args.rounds or {'losses': 100, 'features': 20}.get(args.what, 3)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     recipes = {
-        pair: (f'configs/aekt/aekt_{pair}_cifar100.py', f'configs/vanilla/{vanilla}_cifar100.py')
+        pair: (
+            f'{CONFIGS}/aekt/aekt_{pair}_cifar100.py',
+            f'{CONFIGS}/vanilla/{vanilla}_cifar100.py',
+        )
         for pair, vanilla in PAIRS.items()
         if pair in args.pairs
     }
@@ -116,7 +127,7 @@ def main() -> None:
         }
     elif args.what == 'networks':
         figures = {
-            pair: benchmarks.networks(f'configs/aekt/aekt_{pair}_imagenet.py', rounds=rounds)
+            pair: benchmarks.networks(f'{CONFIGS}/aekt/aekt_{pair}_imagenet.py', rounds=rounds)
             for pair in IMAGENET_PAIRS
         }
     elif args.what == 'cache':

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from aekt_mm.analysis.intervals import paired_interval
+from aekt_mm.engine.command_line import at_least_one
 from aekt_mm.files import replace_text
 
 PAIR = 'resnet20_resnet8slim_digits'
@@ -64,7 +65,9 @@ def run_tool(name: str, arguments: list) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--seeds', type=int, default=5, help='how many runs of each student')
+    parser.add_argument(
+        '--seeds', type=at_least_one, default=5, help='how many runs of each student'
+    )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
     args = parser.parse_args()
     console = Console()

@@ -49,6 +49,13 @@ class Options(DictAction):
         setattr(namespace, self.dest, options)
 
 
+def at_least_one(text: str) -> int:
+    """Read a whole number of at least 1 from a command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'must be a whole number of at least 1, but is {text}')
+    return int(text)
+
+
 def _read(text: str) -> Any:
     """Return the value that a text stands for, as MMEngine does, a dict or one with spaces too."""
     if '{' in text or 'dict(' in text:

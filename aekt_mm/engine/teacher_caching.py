@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from aekt_mm.models.teachers import LogitCache, data_identity, teacher_identity
 from aekt_mm.models.teachers.identity import differences
 from aekt_mm.models.teachers.logit_cache import record_type
+from aekt_mm.registry import type_name
 from aekt_mm.structures import batch_views
 
 from .launching import build_runner
@@ -48,10 +49,7 @@ def cache_teacher(cfg: Config, folder: Path, views: int, form: str, k: int) -> L
         ValueError: If the recipe has no online teacher or no views, or the folder has a cache of
             something else.
     """
-    if (cfg.model.get('teacher') or {}).get('type') not in (
-        'OnlineTeacher',
-        'aekt_mm.OnlineTeacher',
-    ):
+    if type_name(cfg.model.get('teacher') or {}) != 'OnlineTeacher':
         raise ValueError("the recipe's model has no teacher of type OnlineTeacher to cache")
     if not isinstance(views, int) or views < 1:
         raise ValueError(f'views must be a whole number of at least 1, but is {views!r}')

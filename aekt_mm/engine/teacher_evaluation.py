@@ -10,6 +10,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from aekt_mm.models.distillers import LogitDistiller
+from aekt_mm.registry import type_name
 
 
 class TeacherAlone(BaseModel):
@@ -46,7 +47,7 @@ def check_teacher(cfg: Config) -> None:
     teacher = cfg.model.get('teacher')
     if teacher is None:
         raise ValueError('--teacher: the model of this recipe has no teacher')
-    if str(teacher.get('type')).endswith('CachedTeacher'):
+    if type_name(teacher) == 'CachedTeacher':
         raise ValueError(
             '--teacher: a cached teacher has logits of the training set alone; evaluate the online '
             'teacher that it was made of'

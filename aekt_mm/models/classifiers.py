@@ -13,7 +13,7 @@ from mmpretrain.models.heads import ConformerHead
 from torch import Tensor, nn
 
 from aekt_mm.recipes import find_recipe
-from aekt_mm.registry import MODELS, SCOPE, build
+from aekt_mm.registry import MODELS, SCOPE, build, type_name
 from aekt_mm.structures import input_order, pipeline_order
 
 #: Sides of the random images that try out a classifier.
@@ -99,9 +99,9 @@ def config_order(config: Config, preprocessor: dict | None = None) -> str:
     """
     for loader in ('train_dataloader', 'test_dataloader'):
         dataset = (config.get(loader) or {}).get('dataset') or {}
-        while 'dataset' in dataset and not dataset.type.endswith(('InMemory', 'CropDataset')):
+        while 'dataset' in dataset and type_name(dataset) not in ('InMemory', 'CropDataset'):
             dataset = dataset.dataset
-        crops = dataset.get('type', '').endswith('CropDataset')
+        crops = type_name(dataset) == 'CropDataset'
         if crops or 'pipeline' in dataset:
             preprocessor = preprocessor or config.get('data_preprocessor') or {}
             order = 'BGR' if crops else pipeline_order(dataset.pipeline)

@@ -6,6 +6,7 @@ Writes docs/en/recipes.md between its markers and configs/*/metafile.yml; figure
 configs/results.yml.
 """
 
+import argparse
 from pathlib import Path
 
 import yaml
@@ -39,6 +40,10 @@ def generated() -> dict[Path, str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
     for path, text in generated().items():
         replace_text(path, text)
         print(path.relative_to(ROOT))

@@ -10,16 +10,21 @@ image is read against its checksum.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.filesize import decimal
 
+from aekt_mm.engine.command_line import (
+    Options,
+    add_traceback_argument,
+    mistakes_in_a_line,
+)
 from aekt_mm.engine.image_preparing import prepare_images, verify_images
 from aekt_mm.engine.launching import check_files, override
 from aekt_mm.engine.prepared_sets import image_sets, origin
+from aekt_mm.engine.recipes import load_recipe
 from aekt_mm.registry import DATASETS, build
 
 
@@ -27,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='whose image sets to prepare')
+    parser.add_argument('config', help='path or name of the recipe whose image sets to prepare')
     parser.add_argument('folder', type=Path, help='where they go')
     parser.add_argument('--sets', nargs='+', help='which; all, if not given')
     size = parser.add_mutually_exclusive_group()
@@ -39,23 +44,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, help='processes; as many as cores, if not given')
     parser.add_argument('--verify', action='store_true', help='check every image of sets there are')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='as of train.py'
+        '--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE', help='as of train.py'
     )
+    add_traceback_argument(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    try:
+    with mistakes_in_a_line('prepare_images', args):
         run(args)
-    except (OSError, ValueError, ImportError) as error:
-        sys.exit(f'prepare_images: {error}')
 
 
 def run(args: argparse.Namespace) -> None:
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'there is no config {args.config}')
-    cfg = Config.fromfile(args.config)
+    cfg = load_recipe(args.config)
     if args.cfg_options is not None:
         override(cfg, args.cfg_options)
     sets = image_sets(cfg)
