@@ -73,3 +73,17 @@ def test_keeps_bytes_and_prepares_only_what_is_asked_for(prepare, tmp_path):
 def test_mistakes_are_named(prepare, arguments, message):
     with pytest.raises(SystemExit, match=message):
         prepare(*arguments)
+
+
+@pytest.mark.parametrize(
+    ('config', 'options', 'message'),
+    [
+        ('vanilla_resnet8slim_digits', [], 'the train set, Digits, is no set of image files'),
+        ('config.py', ['--workers', '-1'], 'workers must be a whole number of at least 0, but is'),
+        ('nosuch.py', [], 'there is no config nosuch.py'),
+    ],
+)
+def test_mistakes_are_answered_in_a_line(config, options, message, prepare, monkeypatch):
+    monkeypatch.setattr('sys.argv', [str(TOOL), config, 'out', *options])
+    with pytest.raises(SystemExit, match=f'^prepare_images: {message}'):
+        runpy.run_path(str(TOOL), run_name='__main__')

@@ -25,7 +25,7 @@ from aekt_mm.engine.image_preparing import prepare_images, verify_images
 from aekt_mm.engine.launching import check_files, override
 from aekt_mm.engine.prepared_sets import image_sets, origin
 from aekt_mm.engine.recipes import load_recipe
-from aekt_mm.registry import DATASETS, build
+from aekt_mm.registry import DATASETS, build, type_name
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,8 +73,15 @@ def run(args: argparse.Namespace) -> None:
     check_files(Config(dict(model={}, **loaders)), *loaders)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     for name, dataset in sets.items():
+        try:
+            images = build(DATASETS, dict(dataset, pipeline=[]))
+        except TypeError as error:  # it takes no pipeline
+            kind = type_name(dataset)
+            raise ValueError(
+                f'the {name} set, {kind}, is no set of image files: {error}'
+            ) from error
         manifest = prepare_images(
-            build(DATASETS, dict(dataset, pipeline=[])),
+            images,
             args.folder / name,
             # accuracies are compared with others', which are of the images as they are
             short_side=None if args.keep_bytes or name != 'train' else args.short_side,
