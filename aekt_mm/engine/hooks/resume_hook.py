@@ -52,8 +52,8 @@ class ResumeHook(Hook):
         if runner._resume and runner.iter and not hasattr(sampler, 'num_views'):
             print_log(
                 'Batches come in the order that they would have had, but what augmentation draws '
-                'at random is drawn anew: with any, the run does not end bit for bit as it would have. A '
-                'ViewSampler would make it exact',
+                'at random is drawn anew: with any, the run does not end bit for bit as it would '
+                'have. A ViewSampler would make it exact',
                 'current',
                 level=30,
             )
