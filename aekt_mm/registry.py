@@ -61,3 +61,16 @@ def build(registry: Registry, cfg: dict) -> Any:
     the same, and so is everything of mmpretrain and MMEngine, which are this scope's parents.
     """
     return registry.build({'_scope_': SCOPE, **cfg})
+
+
+def type_name(cfg: dict) -> str:
+    """Return what a config calls the type of a part, without its scope or module; '' without one.
+
+    In a config in pure Python it is the class itself.
+
+    Examples:
+        >>> type_name(dict(type='aekt_mm.KDLoss')), type_name(dict(type=int)), type_name({})
+        ('KDLoss', 'int', '')
+    """
+    kind = cfg.get('type', '')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]

@@ -19,7 +19,18 @@ _Base: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 class DataLoader(_Base):
     """YAML's safe loader, which also knows Python's plain types."""
 
+    def construct_undefined(self, node: yaml.Node) -> None:
+        """Refuse what is no data."""
+        raise yaml.constructor.ConstructorError(
+            None,
+            None,
+            f'could not determine a constructor for the tag {node.tag!r}, which is no data: YAML '
+            'is read without running code',
+            node.start_mark,
+        )
 
+
+DataLoader.add_constructor(None, DataLoader.construct_undefined)
 for _tag in PLAIN_TAGS:
     _name = f'tag:yaml.org,2002:python/{_tag}'
     DataLoader.add_constructor(_name, yaml.FullLoader.yaml_constructors[_name])

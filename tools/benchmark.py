@@ -34,7 +34,7 @@ from rich.table import Table
 from aekt_mm.analysis import benchmarks, image_benchmarks
 from aekt_mm.engine.command_line import (
     add_traceback_argument,
-    mistakes_in_a_line,
+    one_line_errors,
     output_file,
     whole_number,
 )
@@ -108,7 +108,7 @@ def main() -> None:
     for method in args.methods or ():
         if method not in known:
             parser.error(f'{args.what} --methods {method}: choose from {", ".join(known)}')
-    with mistakes_in_a_line('benchmark', args):
+    with one_line_errors('benchmark', args):
         run(args)
 
 

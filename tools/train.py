@@ -94,6 +94,8 @@ def configure(cfg: Config, args: argparse.Namespace) -> None:
         with keeping(cfg, args.cfg_options, '--amp'):
             use_mixed_precision(cfg)
     if args.capture:
+        if not (cfg.get('train_cfg') or {}).get('by_epoch'):
+            raise ValueError('--capture takes a run by epochs: set train_cfg.by_epoch=True')
         cfg.train_cfg.capture = True
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:

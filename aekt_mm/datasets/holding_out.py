@@ -151,7 +151,7 @@ def _names(dataset: Any, alone: bool) -> Iterator[Hashable]:
 
 def _name(info: dict, index: int, alone: bool) -> Hashable:
     if 'img_path' in info:
-        return os.path.normpath(info['img_path'])
+        return os.path.realpath(info['img_path'])
     return index if alone else np.asarray(info['img']).tobytes()
 
 

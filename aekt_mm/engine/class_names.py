@@ -127,7 +127,7 @@ def compare(training: ClassNames, other: ClassNames) -> None:
     ]
     right = (
         'Give it the same folders, empty ones where a class has no image'
-        if other.folders is not None
+        if training.folders is not None and other.folders is not None
         else 'Set metainfo=dict(classes=[...]) to the names in the order of its labels'
     )
     raise ValueError(

@@ -29,6 +29,7 @@ from aekt_mm.registry import SCOPE, build
 
 from .config_effects import without_effect
 from .config_shape import matches, misshapen
+from .loops import ResumableEpochLoop, ResumableIterLoop
 
 #: How many mistakes a message names.
 NAMED = 3
@@ -279,7 +280,7 @@ def _parts(part: Any, place: str, registry: Registry) -> Iterator[str]:
         return  # whose type is one of two functions
     kind = part.get('type', DEFAULT_TYPES.get(key))
     if place == 'train_cfg' and kind is None:
-        kind = 'EpochBasedTrainLoop' if part.get('by_epoch') else 'IterBasedTrainLoop'
+        kind = ResumableEpochLoop if part.get('by_epoch') else ResumableIterLoop
     if (kind is not None and not key.endswith('_cfg')) or place == 'train_cfg':
         mistakes = list(_component(part, kind, place, registry)) if kind is not None else []
         yield from mistakes

@@ -9,8 +9,9 @@ from mmengine.config import Config
 from mmpretrain.structures import DataSample
 
 from aekt_mm import registry as ours
-from aekt_mm.registry import build
+from aekt_mm.registry import build, type_name
 
+from .config_shape import is_plain
 from .settings import flatten
 
 #: Settings that a part has, and that are easily set beside it.
@@ -37,7 +38,7 @@ def without_effect(cfg: Config) -> Iterator[str]:
 
 def _one_cycle(cfg: Config) -> Iterator[str]:
     """Check that nothing else sets a rate beside OneCycleLR, which begins and ends by its peak."""
-    places = {place: each for place, each in _schedules(cfg) if each.get('type') == 'OneCycleLR'}
+    places = {place: each for place, each in _schedules(cfg) if type_name(each) == 'OneCycleLR'}
     if not places:
         return
     optimizer = cfg.optim_wrapper.get('optimizer')
@@ -83,7 +84,7 @@ def _monitors(cfg: Config) -> Iterator[str]:
     """Check that monitored measures are measured."""
     wanted: list[tuple[str, Any]] = []
     for place, schedule in _schedules(cfg):
-        if 'ReduceOnPlateau' in str(schedule.get('type')):
+        if 'ReduceOnPlateau' in type_name(schedule):
             wanted.append((f'{place}.monitor', schedule.get('monitor', 'loss')))
     hooks = [(f'default_hooks.{n}', hook) for n, hook in (cfg.get('default_hooks') or {}).items()]
     hooks += [(f'custom_hooks.{n}', hook) for n, hook in enumerate(cfg.get('custom_hooks') or [])]
@@ -94,7 +95,7 @@ def _monitors(cfg: Config) -> Iterator[str]:
         best = hook.get('save_best') if validates else None  # without it there is no best, as said
         names = [best] if isinstance(best, str) else best or []
         wanted += [(f'{place}.save_best', name) for name in names if name != 'auto']
-        if str(hook.get('type')).endswith('EarlyStoppingHook') and 'monitor' in hook:
+        if type_name(hook) == 'EarlyStoppingHook' and 'monitor' in hook:
             wanted.append((f'{place}.monitor', hook['monitor']))
     if not wanted:
         return
@@ -129,10 +130,20 @@ def _top_level(cfg: Config) -> Iterator[str]:
     from .config_check import REGISTRIES
     from .launching import RUNNER_OPTIONS
 
-    for key in cfg:
+    for key, value in cfg.items():
+        if key in RUNNER_OPTIONS or key in REGISTRIES or not is_plain(value):
+            continue  # what a config in pure Python imports stands at its top too
         close = difflib.get_close_matches(key, RUNNER_OPTIONS, n=1, cutoff=0.8)
-        if close and key not in RUNNER_OPTIONS and key not in REGISTRIES:
+        if close and not (isinstance(value, dict) and _occurs_in(value, cfg._cfg_dict, top=True)):
             yield f'the config sets {key!r}, which nothing reads: did you mean {close[0]}?'
+
+
+def _occurs_in(value: dict, part: Any, top: bool = False) -> bool:
+    """Return whether a variable of a config's file is used: whether a part below its top is it."""
+    if not isinstance(part, dict | list | tuple):
+        return False
+    within = part.values() if isinstance(part, dict) else part
+    return any((not top and each == value) or _occurs_in(value, each) for each in within)
 
 
 def beside_its_part(cfg: Config) -> Iterator[str]:

@@ -13,7 +13,9 @@ TYPED = (
     'default_hooks.*',
     'optim_wrapper.optimizer',
     'param_scheduler.[0-9]*',
+    'visualizer',
     'visualizer.vis_backends.[0-9]*',
+    'model.teacher',
 )
 #: What must be a dict where it is set.
 DICTS = (
@@ -28,13 +30,17 @@ DICTS = (
     'optim_wrapper.paramwise_cfg.custom_keys',
     'optim_wrapper.paramwise_cfg.custom_keys.*',
     'randomness',
-    'visualizer',
 )
 #: What must be a list where it is set.
 LISTS = ('custom_hooks', 'visualizer.vis_backends')
 
 #: What a config may have in place of what is built of it, without being the right thing.
 _PLAIN = (bool, bytes, dict, float, int, list, str, tuple)
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is one that a config's text can have, not something that is built."""
+    return isinstance(value, _PLAIN)
 
 
 def matches(place: str, pattern: str) -> bool:
@@ -52,7 +58,7 @@ def misshapen(part: Any, place: str = '') -> Iterator[str]:
         place: By its dotted name.
     """
     typed = any(matches(place, pattern) for pattern in TYPED)
-    if isinstance(part, _PLAIN):
+    if is_plain(part):
         if not isinstance(part, dict) and (typed or _in(place, DICTS)):
             hint = ", as in dict(type='...')" if typed else ''
             yield f'{place} must be a dict{hint}, but is {part!r}'

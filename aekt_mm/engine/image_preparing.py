@@ -89,6 +89,8 @@ def prepare_images(
         raise ValueError(f'short_side must be at least 1 pixel or None, but is {short_side!r}')
     if not (isinstance(quality, int) and 1 <= quality <= 100):
         raise ValueError(f'quality must be a whole number from 1 to 100, but is {quality!r}')
+    if workers is not None and not (isinstance(workers, int) and workers >= 0):
+        raise ValueError(f'workers must be a whole number of at least 0, but is {workers!r}')
     folder = Path(folder)
     images = _annotations(dataset)
     plan = dict(

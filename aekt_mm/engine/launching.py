@@ -27,7 +27,7 @@ from mmengine.runner import Runner
 from aekt_mm.models.checkpoints import absent
 from aekt_mm.models.classifiers import pipeline_side
 from aekt_mm.recipes import CONFIGS
-from aekt_mm.registry import DATASETS, SCOPE, build
+from aekt_mm.registry import DATASETS, SCOPE, build, type_name
 from aekt_mm.silence import about_the_run
 
 from .checkpoints import (
@@ -39,12 +39,15 @@ from .checkpoints import (
 )
 from .command_line import Options, add_traceback_argument
 from .config_effects import beside_its_part
-from .hooks import ChanceHook, ResumeHook
+from .hooks import ChanceHook, DistillCheckHook, ResumeHook
+from .interruption import RANK_VARIABLES
 from .prepared_sets import use_prepared
 from .recipes import load_recipe
 from .resuming import check_same_run
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+#: What starts the processes of a job.
+STARTERS = {'pytorch': 'torchrun', 'slurm': 'srun', 'mpi': 'mpirun'}
 
 #: What each of them sets for its processes, with what starts it.
 LAUNCHED = {
@@ -123,6 +126,12 @@ def load_config(args: argparse.Namespace) -> Config:
     if getattr(args, 'prepared', None) is not None:  # a caller's own namespace may lack it
         with keeping(cfg, args.cfg_options, '--prepared'):
             use_prepared(cfg, args.prepared)
+    rank = RANK_VARIABLES.get(args.launcher)
+    if rank is not None and rank not in os.environ:
+        raise ValueError(
+            f'--launcher {args.launcher}: {rank} is not in the environment, which '
+            f'{STARTERS[args.launcher]} sets for each process of a job'
+        )
     cfg.launcher = args.launcher
     with keeping(cfg, args.cfg_options, '--work-dir'):
         default = f'./work_dirs/{Path(args.config).stem}'
@@ -261,7 +270,7 @@ def _follow_rate(cfg: Config, before: Any, options: dict) -> None:
 def _cycles(cfg: Config) -> list[dict]:
     schedules = cfg.get('param_scheduler') or []
     schedules = [schedules] if isinstance(schedules, dict) else schedules
-    return [s for s in schedules if isinstance(s, dict) and s.get('type') == 'OneCycleLR']
+    return [s for s in schedules if isinstance(s, dict) and type_name(s) == 'OneCycleLR']
 
 
 def _label_weight(cfg: Config, options: dict) -> dict:
@@ -513,6 +522,8 @@ def build_runner(cfg: Config) -> Runner:
     if torch.cuda.is_available():  # inputs are so, and convolutions would lay their weights anew
         runner.model.to(memory_format=torch.channels_last)
     runner.logger.addFilter(about_the_run)
+    if not any(isinstance(hook, DistillCheckHook) for hook in runner.hooks):
+        runner.register_hook(DistillCheckHook())  # a config of others has none
     runner.register_hook(ResumeHook())
     runner.register_hook(ChanceHook())
     batches = (cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)

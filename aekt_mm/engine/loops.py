@@ -134,13 +134,6 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         # what other loops save says it only where an epoch is complete
         done, before = noted or (self._iter - self._epoch * length, length)
         if before == length and (noted or done == 0):
-            if done and not hasattr(self.dataloader.sampler, 'num_views'):
-                print_log(
-                    f'Resumed after {done} of {length} batches of an epoch: the rest comes in the '
-                    'same order, but augmented anew. A ViewSampler would make it exact',
-                    'current',
-                    level=30,
-                )
             return done
         if noted and done == 0:
             print_log(

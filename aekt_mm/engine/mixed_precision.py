@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner.amp import autocast
 from torch import nn
 
-from aekt_mm.registry import OPTIM_WRAPPERS
+from aekt_mm.registry import OPTIM_WRAPPERS, type_name
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -54,14 +54,14 @@ def use_mixed_precision(cfg: Config) -> None:
         ValueError: If the run has an optimizer wrapper whose place this would take.
     """
     wrapper = cfg.setdefault('optim_wrapper', {})
-    before = wrapper.get('type', 'OptimWrapper')
+    before = type_name(wrapper) or 'OptimWrapper'
     if get_device() == 'cpu' or torch.cuda.is_bf16_supported(including_emulation=False):
         wrapper.type = 'aekt_mm.BFloat16OptimWrapper'
     else:
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
     plain = ('OptimWrapper', wrapper.type.rpartition('.')[2])
-    if not isinstance(before, str) or before.rpartition('.')[2] not in plain:
+    if before not in plain:
         raise ValueError(
             f'--amp would replace optim_wrapper.type, which is {before!r}: leave --amp out'
         )

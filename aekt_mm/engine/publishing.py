@@ -33,7 +33,7 @@ from aekt_mm.models.classifiers import (
 )
 from aekt_mm.models.distillers import LogitDistiller
 from aekt_mm.models.weights import TRAINING_PARTS, load_own_weights
-from aekt_mm.registry import MODELS, SCOPE, build
+from aekt_mm.registry import MODELS, SCOPE, build, type_name
 from aekt_mm.structures import config_order
 
 from .config_check import explain
@@ -329,7 +329,7 @@ def _plain_config(cfg: Config) -> Config:
     model = _unscoped(cfg.model.get('student', cfg.model))
     trained = _unscoped(cfg.model.data_preprocessor or model.get('data_preprocessor') or {})
     preprocessor = dict(trained, type='ClsDataPreprocessor')
-    if trained.get('type') == 'BatchPreprocessor':
+    if type_name(trained) == 'BatchPreprocessor':
         preprocessor = {key: trained[key] for key in ('mean', 'std')} | {
             'type': preprocessor['type']
         }
@@ -349,9 +349,14 @@ def _plain_config(cfg: Config) -> Config:
 
 
 def _unscoped(part: Any) -> Any:
-    """Copy a config without mentions of this project's scope, which is not there any more."""
+    """Copy a config without mentions of this project's scope, which is not there any more.
+
+    Classes, which a config in pure Python has as types, go by their registered names.
+    """
     if isinstance(part, dict):
         found = {key: _unscoped(value) for key, value in part.items()}
+        if inspect.isclass(part.get('type')):
+            found['type'] = type_name(part)
         return {key: value for key, value in found.items() if (key, value) != ('_scope_', SCOPE)}
     if isinstance(part, list | tuple):
         return type(part)(map(_unscoped, part))

@@ -9,6 +9,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from aekt_mm.registry import type_name
+
 #: The orders, and which is which after a swap.
 SWAPPED = {'RGB': 'BGR', 'BGR': 'RGB'}
 
@@ -91,9 +93,9 @@ def config_order(config: Config, preprocessor: dict | None = None) -> str:
     """
     for loader in ('train_dataloader', 'test_dataloader'):
         dataset: Any = (config.get(loader) or {}).get('dataset') or {}
-        while 'dataset' in dataset and not dataset.type.endswith(('InMemory', 'CropDataset')):
+        while 'dataset' in dataset and type_name(dataset) not in ('InMemory', 'CropDataset'):
             dataset = dataset.dataset
-        crops = dataset.get('type', '').endswith('CropDataset')
+        crops = type_name(dataset) == 'CropDataset'
         if crops or 'pipeline' in dataset:
             preprocessor = preprocessor or config.get('data_preprocessor') or {}
             order = 'BGR' if crops else pipeline_order(dataset.pipeline)

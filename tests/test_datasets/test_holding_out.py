@@ -101,10 +101,12 @@ def files(tmp_path):
         serialize_data=False,  # which takes half a second to clear memory
         pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
     )
+    link = tmp_path.with_name(f'{tmp_path.name}_link')  # the same files by another name
+    link.symlink_to(tmp_path)
     listed = dict(folder, ann_file=str(tmp_path / 'twice.txt'))
     return dict(
         repeated=dict(type='RepeatDataset', times=3, dataset=folder),
-        joined=dict(type='ConcatDataset', datasets=[folder, folder]),
+        joined=dict(type='ConcatDataset', datasets=[folder, dict(folder, data_root=str(link))]),
         nested=dict(
             type='ConcatDataset',
             datasets=[folder, dict(type='RepeatDataset', times=2, dataset=listed)],

@@ -251,7 +251,7 @@ def test_a_stock_sampler_goes_on_and_says_what_differs(train, tmp_path):
     for part in ('state_dict', 'optimizer'):  # nothing is augmented here
         equal(whole[part], resumed[part], part)
     logs = ''.join(file.read_text() for file in tmp_path.glob('stopped/*/*.log'))
-    assert 'Resumed after 5 of 9 batches of an epoch: the rest comes in the same order' in logs
+    assert 'what augmentation draws at random is drawn anew' in logs
 
 
 def test_a_signal_in_validation_names_the_checkpoint_that_stands(train, tmp_path, capsys):

@@ -231,8 +231,11 @@ def test_a_missing_config():
         parse('nowhere.py')
 
 
-def test_work_dir_and_loaders():
+def test_work_dir_and_loaders(monkeypatch):
     assert parse(AEKT).work_dir == f'./work_dirs/{AEKT.stem}'
+    with pytest.raises(ValueError, match='--launcher slurm: SLURM_PROCID is not in the environ'):
+        parse(AEKT, '--launcher', 'slurm')
+    monkeypatch.setenv('RANK', '0')
     cfg = parse(AEKT, '--work-dir', 'elsewhere', '--launcher', 'pytorch')
     assert (cfg.work_dir, cfg.launcher) == ('elsewhere', 'pytorch')
     assert cfg.train_dataloader.collate_fn.type == 'whole_batch'

@@ -14,6 +14,7 @@ import torch
 import yaml
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
+from mmengine.optim import OneCycleLR, OptimWrapper
 from mmpretrain.visualization import UniversalVisualizer
 from torch.utils.data import default_collate
 
@@ -239,6 +240,30 @@ def test_a_setting_at_the_top_is_no_setting_of_a_part():
         'Nothing reads max_epochs=3 at the top of the config: see train_cfg.max_epochs',
         'Nothing reads seed=0 at the top of the config: see randomness.seed',
     ]
+
+
+def test_variables_and_imports_at_the_top_are_no_misspellings():
+    cfg = Config.fromfile(ROOT / 'configs/vanilla/vanilla_resnet8slim_digits.py')
+    cfg.OptimWrapper = OptimWrapper  # as a config in pure Python imports it
+    cfg.tmodel = copy.deepcopy(cfg.model.backbone)
+    check_config(cfg)
+    cfg.tmodel.depth = 14
+    with pytest.raises(ValueError, match="'tmodel', which nothing reads: did you mean model"):
+        check_config(cfg)
+
+
+def test_what_the_loop_of_train_takes_is_known():
+    cfg = Config.fromfile(ROOT / 'configs/vanilla/vanilla_resnet8slim_digits.py')
+    cfg.train_cfg.capture = True
+    check_config(cfg)
+
+
+def test_classes_as_types_are_seen_through():
+    cfg = Config.fromfile(ROOT / 'configs/vanilla/vanilla_resnet8slim_digits.py')
+    cfg.param_scheduler.type = OneCycleLR
+    cfg.optim_wrapper.optimizer.lr = 0.01
+    with pytest.raises(ValueError, match='the rate under OneCycleLR'):
+        check_config(cfg)
 
 
 def test_clipping_by_value_has_a_type():

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmpretrain.models import GlobalAveragePooling
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import nn
 
@@ -605,3 +606,10 @@ def test_onnx_is_what_the_student_is_or_nothing_is_written(tmp_path, monkeypatch
     monkeypatch.setattr(onnx_export, 'find_spec', lambda name: None if name == 'onnx' else name)
     with pytest.raises(ValueError, match='--onnx needs onnx, which is not installed: pip install'):
         publish_student(*arguments, tmp_path / 'other', onnx=True)
+
+
+def test_classes_as_types_go_by_their_names():
+    """As a config in pure Python has them."""
+    assert publishing._unscoped(dict(neck=dict(type=GlobalAveragePooling))) == dict(
+        neck=dict(type='GlobalAveragePooling')
+    )

@@ -20,7 +20,7 @@ from rich.filesize import decimal
 from aekt_mm.engine.command_line import (
     Options,
     add_traceback_argument,
-    mistakes_in_a_line,
+    one_line_errors,
     whole_number,
 )
 from aekt_mm.engine.image_preparing import prepare_images, verify_images
@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with mistakes_in_a_line('prepare_images', args):
+    with one_line_errors('prepare_images', args):
         run(args)
 
 

@@ -130,7 +130,7 @@ class DistillCheckHook(Hook):
         check_built_classes(datasets)
         check_last_batch(loader, model)
         if hasattr(model, 'label_weight'):
-            loss = getattr(model._head, 'loss_module', model._head)
+            loss = getattr(model.head, 'loss_module', model.head)
             weight = model.label_weight * getattr(loss, 'loss_weight', 1.0)
             print_log(f'loss_ce is {type(loss).__name__} of the labels times {weight:g}', 'current')
         if isinstance(getattr(model, 'teacher', None), Teacher):
@@ -360,17 +360,18 @@ def _check_weights(weights: dict[str, Tensor], runner: Runner) -> None:
 def _not_finite(figures: dict[str, Any], model: nn.Module, runner: Runner) -> str:
     """Say what was not finite in a step: logits where a distiller has noticed, else losses."""
     student, teacher = getattr(model, 'finite', torch.ones(2, dtype=torch.bool)).tolist()
+    losses = [name for name in figures if name != 'loss' and 'loss' in name]
+    names = [name for name in losses if not math.isfinite(figures[name])]
+    if names != losses:  # logits that are not finite spoil every loss of them: these came later
+        student = True
     if student and teacher:
-        names = [
-            name
-            for name, value in figures.items()
-            if name != 'loss' and 'loss' in name and not math.isfinite(value)
-        ]
         what = f'{", ".join(names) or "the loss"} is'
     else:
         sides = ["the student's"] * (not student) + ["the teacher's"] * (not teacher)
         what = f'{"both " * (len(sides) == 2)}{" and ".join(sides)} logits are'
     hint = f'training diverged: {DIVERGED}'
+    if not hasattr(model, 'losses'):
+        hint = 'training diverged: a lower learning rate may help'
     if student and not teacher:
         hint = 'look at its checkpoint and its normalisation'
     first = figures['iter']

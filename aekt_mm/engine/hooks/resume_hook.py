@@ -49,7 +49,16 @@ class ResumeHook(Hook):
             hook.wait_count, hook.best_score = waited, best
 
     def before_train(self, runner: Runner) -> None:
-        """Say what a checkpoint without gradients costs."""
+        """Say what a run goes on without: its gradients, or where its augmentation was."""
+        sampler = runner.train_dataloader.sampler
+        if runner._resume and runner.iter and not hasattr(sampler, 'num_views'):
+            print_log(
+                'Batches come in the order that they would have had, but what augmentation draws '
+                'at random is drawn anew: with any, the run does not end bit for bit as it would '
+                'have. A ViewSampler would make it exact',
+                'current',
+                level=30,
+            )
         if runner._resume and _pending(runner) and not self.restored:
             print_log(
                 'The checkpoint was saved between two steps of accumulated gradients and does not '

@@ -100,25 +100,25 @@ class LogitDistiller(BaseModel):
         if hasattr(student, '_add_state_dict_prefix'):
             self._register_load_state_dict_pre_hook(_take_off_prefix)
         classes = num_classes(student)
-        if not hasattr(self._head, '_get_loss'):
+        if not hasattr(self.head, '_get_loss'):
             raise TypeError(
                 'the student must be an mmpretrain classifier, whose head has the loss for the '
                 f'labels, but is {type(student).__name__}'
             )
-        if isinstance(self._head, MultiLabelClsHead):
+        if isinstance(self.head, MultiLabelClsHead):
             raise TypeError(
-                f"the student's head {type(self._head).__name__} gives an image several labels, "
+                f"the student's head {type(self.head).__name__} gives an image several labels, "
                 'but the losses compare distributions over classes of which one is right'
             )
         #: Whether the head's loss is of more than the logits, and so is asked for as a whole.
         self.whole_loss = _is_of_more_than_logits(getattr(student, 'head', None))
         if self.whole_loss and connector is not None:
             raise ValueError(
-                f"the student's head {type(self._head).__name__} computes its loss from the "
+                f"the student's head {type(self.head).__name__} computes its loss from the "
                 "student's features, which no connector's logits would enter: set connector=None"
             )
 
-        own = getattr(getattr(self._head, 'loss_module', None), 'loss_weight', 1.0)
+        own = getattr(getattr(self.head, 'loss_module', None), 'loss_weight', 1.0)
         if label_weight != 1 and own != 1:
             raise ValueError(
                 f'the weight of the labels is said twice: label_weight is {label_weight}, and the '
@@ -169,7 +169,7 @@ class LogitDistiller(BaseModel):
         self.in_run = True
 
     @property
-    def _head(self) -> nn.Module:
+    def head(self) -> nn.Module:
         """What has the student's classification loss: its head, or a whole timm classifier."""
         return getattr(self.student, 'head', self.student)
 
@@ -196,7 +196,7 @@ class LogitDistiller(BaseModel):
             return self.loss(inputs, data_samples)
         logits, _ = self._logits(inputs)
         if mode == 'predict':
-            return self._head._get_predictions(logits, data_samples)
+            return self.head._get_predictions(logits, data_samples)
         if mode == 'tensor':
             return logits
         raise ValueError(f"mode must be 'tensor', 'predict' or 'loss', but is {mode!r}")
@@ -227,7 +227,7 @@ class LogitDistiller(BaseModel):
         if self.whole_loss:
             features = self.student.extract_feat(inputs)
             losses = self._loss_of_samples(features, data_samples)
-            classification = distillation = class_logits(self.student, self._head(features))
+            classification = distillation = class_logits(self.student, self.head(features))
         else:
             classification, distillation = self._logits(inputs)
             losses = self._label_loss(classification, target, data_samples)
@@ -252,7 +252,7 @@ class LogitDistiller(BaseModel):
     def _label_loss(
         self, logits: Tensor, target: Tensor, data_samples: Sequence[DataSample]
     ) -> dict[str, Tensor]:
-        head = self._head
+        head = self.head
         if getattr(type(head), '_get_loss', None) is ClsHead._get_loss and not head.cal_acc:
             # what it computes, without taking the samples apart: that costs more than the loss
             loss = head.loss_module(logits, target, avg_factor=len(logits))
@@ -263,10 +263,17 @@ class LogitDistiller(BaseModel):
     def _loss_of_samples(
         self, outputs: Any, data_samples: Sequence[DataSample]
     ) -> dict[str, Tensor]:
-        loss = self._head.loss if self.whole_loss else self._head._get_loss
+        loss = self.head.loss if self.whole_loss else self.head._get_loss
         losses = loss(outputs, data_samples)
         losses['loss_ce'] = self.label_weight * losses.pop('loss')
         return losses
+
+    def get_layer_depth(self, param_name: str) -> tuple[int, int]:
+        """Return a parameter's depth in the student and the largest: layer decay asks for them.
+
+        What is not the student's, a connector for instance, is as deep as the student's head.
+        """
+        return self.student.get_layer_depth(param_name.removeprefix('student.'))
 
     def prepare(self, data_samples: Sequence[DataSample]) -> None:
         """Do for a batch what a step that runs as a CUDA graph can't: read the teacher's logits."""

@@ -37,6 +37,8 @@ def student_inputs(
     """
     inner = getattr(student, 'data_preprocessor', None)
     mixing = getattr(inner, 'batch_augments', None)
+    if getattr(inner, 'num_classes', 0) is None:  # which mmpretrain's ClassNumCheckHook compares
+        inner.num_classes = num_classes(student)
     if isinstance(given, nn.Module) or (given is None and isinstance(own, nn.Module)):
         built: Any = own if given is None else given
         if mixing is not None and getattr(built, 'batch_augments', None) is None:

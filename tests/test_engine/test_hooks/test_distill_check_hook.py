@@ -72,6 +72,29 @@ def test_nan_is_named_with_side_and_iteration(sides, message, digits_recipe):
     assert saved == {'epoch_1.pth'}  # none with NaN in it
 
 
+def test_the_first_loss_is_named_not_the_logits_that_it_spoiled():
+    model = SimpleNamespace(finite=torch.tensor([False, True]), losses={})
+    runner, nan = SimpleNamespace(epoch=1), float('nan')
+    figures = {'iter': 5, 'loss': nan, 'loss_ce': nan, 'kd.loss': 0.5}
+    message = distill_check_hook._not_finite(figures, model, runner)
+    assert message.startswith('loss_ce is NaN or infinite in iteration 5 (epoch 2)')
+    message = distill_check_hook._not_finite({**figures, 'kd.loss': nan}, model, runner)
+    assert message.startswith("the student's logits are NaN")
+
+
+def test_a_config_that_does_not_have_it_is_guarded(digits_recipe):
+    cfg = digits_recipe
+    cfg.model, cfg.custom_hooks = cfg.model.student, []
+    del cfg.default_hooks['check']
+    cfg.train_dataloader.batch_size = 449
+    runner = build_runner(cfg)
+    with torch.no_grad():
+        runner.model.head.fc.bias[0] = float('nan')
+    with pytest.raises(FloatingPointError, match=r'in iteration 1 .* a lower learning rate may'):
+        runner.train()
+    assert not list(Path(cfg.work_dir).glob('*.pth'))
+
+
 def test_infinite_logits_are_found_too(digits_recipe):
     cfg = digits_recipe
     runner = build_runner(cfg)

@@ -25,9 +25,11 @@ def runner(value, steps=3):
     for _ in range(steps):
         optimizer.update_params(value * model.weight.sum())
     hooks = [CheckpointHook(by_epoch=False, interval=5)]
-    return SimpleNamespace(
+    run = SimpleNamespace(
         model=model, optim_wrapper=optimizer, hooks=hooks, iter=4, _resume=True, max_iters=100
     )
+    run.train_dataloader = SimpleNamespace(sampler=SimpleNamespace(num_views=1))
+    return run
 
 
 def save(hook, run):
@@ -66,6 +68,17 @@ def test_ranks_go_on_with_the_mean(tmp_path):
         (0, None, [[3.0, 3.0]], mean, {'weight': mean}),  # its own alone are not saved for all
         (1, None, [[6.0, 6.0]], mean, {'weight': mean}),
     ]
+
+
+def test_augmentation_without_views_is_drawn_anew(monkeypatch):
+    messages = []
+    monkeypatch.setattr(resume_hook, 'print_log', lambda text, *_, **__: messages.append(text))
+    run = runner(4.0, steps=4)
+    ResumeHook().before_train(run)
+    assert not messages
+    del run.train_dataloader.sampler.num_views
+    ResumeHook().before_train(run)
+    assert 'is drawn anew' in messages[0]
 
 
 @pytest.mark.parametrize('kept', [True, False])

@@ -183,6 +183,24 @@ def test_any_number_of_losses_and_their_weight():
     torch.testing.assert_close(total, sum(v for k, v in full.items() if 'loss' in k))
 
 
+def test_what_hooks_and_layer_decay_ask_a_classifier_for():
+    vit = dict(
+        type='VisionTransformer',
+        arch=dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8),
+        img_size=8,
+        patch_size=4,
+    )
+    head = dict(type='VisionTransformerClsHead', num_classes=5, in_channels=8)
+    student = dict(type='ImageClassifier', backbone=vit, head=head)
+    losses = dict(kd=dict(type='KDLoss'))
+    model = LogitDistiller(student, None, losses, dict(type='TaskSerializationFC'))
+    assert model.head is model.student.head
+    for name in ('backbone.layers.1.ffn.x', 'backbone.patch_embed.x', 'head.layers.head.weight'):
+        assert model.get_layer_depth(f'student.{name}') == model.student.get_layer_depth(name)
+    assert model.get_layer_depth('connector.fc.weight') == model.get_layer_depth('student.head.x')
+    assert model.student.data_preprocessor.num_classes == 5
+
+
 def test_the_teacher_is_nobodys_part():
     model = distiller(connector=dict(type='TaskSerializationFC'))
     teacher = model.teacher
