@@ -35,7 +35,7 @@ def student_inputs(
     Raises:
         ValueError: If the student's augmentations have no place in it, or it counts other classes.
     """
-    inner = getattr(student, 'data_preprocessor', None)
+    inner: Any = getattr(student, 'data_preprocessor', None)
     mixing = getattr(inner, 'batch_augments', None)
     if getattr(inner, 'num_classes', 0) is None:  # which mmpretrain's ClassNumCheckHook compares
         inner.num_classes = num_classes(student)
