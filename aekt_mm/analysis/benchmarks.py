@@ -569,11 +569,12 @@ def memory(recipe: str, batch_size: int = 64) -> dict:
 
     weights = sum(t.numel() * t.element_size() for t in teacher.state_dict().values())
     cached = peak(distiller(lambda inputs, data_samples: stored))
+    online = distiller(teacher)
     teacher.requires_grad_(True)  # the tracker hooks parameters; the teacher records no graph
     return summarise(
         {
             'student alone': [peak(build(MODELS, cfg.model.student).to(device))],
-            'online': [peak(distiller(teacher), teacher)],
+            'online': [peak(online, teacher)],
             'cached': [cached],
             "teacher's weights": [weights / 2**20],
         }
