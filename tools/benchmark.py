@@ -73,7 +73,9 @@ def load_function(spec: str) -> Callable:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('what', choices=UNITS)
     parser.add_argument('folder', nargs='?', type=Path, help='with images, for images')

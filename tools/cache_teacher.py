@@ -23,7 +23,9 @@ from aekt_mm.models.teachers.logit_cache import FORMATS
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('config', help='a distillation recipe')
     parser.add_argument('folder', type=Path, help='where the cache goes')

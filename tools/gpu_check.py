@@ -29,7 +29,9 @@ BFLOAT16 = dict(optim_wrapper__type='aekt_mm.BFloat16OptimWrapper')
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the findings here too')
     parser.add_argument('--only', nargs='+', metavar='CHECK', help='run these checks alone')
@@ -44,7 +46,11 @@ def main() -> None:
     for name, value in found.items():
         table.add_row(name, str(value))
     failed = False
+    console = Console(soft_wrap=True)
+    if not torch.cuda.is_available():
+        console.print('There is no GPU that torch sees: the checks run on the CPU, with few steps')
     for name in args.only or checks:
+        console.print(f'{name} ...')
         started = time.perf_counter()
         try:
             found[name] = checks[name]()
@@ -52,7 +58,7 @@ def main() -> None:
             found[name], failed = f'FAILED: {type(error).__name__}: {error}', True
         table.add_row(name, str(found[name]), f'{time.perf_counter() - started:.1f}')
     if os.environ.get('RANK', '0') == '0':
-        Console(soft_wrap=True).print(table)
+        console.print(table)
         if args.json is not None:
             args.json.write_text(json.dumps(found, indent=2) + '\n', encoding='utf-8')
     raise SystemExit(failed)

@@ -15,7 +15,9 @@ from aekt_mm.engine.publishing import publish_student
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('config', help='the recipe that was trained')
     parser.add_argument('checkpoint', help='what the training saved, work_dirs/.../epoch_N.pth')

@@ -21,7 +21,9 @@ with packages_of('analysis'):
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         'runs', nargs='+', metavar='RUN', help='work directories, or one STUDY.yaml'

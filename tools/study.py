@@ -24,7 +24,9 @@ with packages_of('studies'):
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('study', type=Path, help='path of the study, a YAML file')
     parser.add_argument('--table', action='store_true', help='only print the results so far')

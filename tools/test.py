@@ -37,7 +37,9 @@ OUT_FORMATS = {'metrics': ('.json', '.yaml', '.pkl'), 'pred': ('.pkl',)}
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('config', help='path or name of the recipe')
     what = parser.add_mutually_exclusive_group(required=True)

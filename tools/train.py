@@ -30,7 +30,9 @@ from aekt_mm.engine.mixed_precision import use_mixed_precision
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('config', help='path or name of the recipe')
     parser.add_argument(

@@ -103,7 +103,8 @@ def _silent_runner(cfg: Config) -> Runner:
 
 def _temperature(model: Any) -> float:
     """Return at which temperature the mass of the rest is to be exact: that of the first loss."""
-    return float(getattr(next(iter(model.losses.values())), 'temperature', 1.0))
+    temperature = getattr(next(iter(model.losses.values()), None), 'temperature', 1.0)
+    return float(temperature) if isinstance(temperature, int | float) else 1.0  # one that learns
 
 
 def _open(folder: Path, manifest: dict) -> LogitCache:

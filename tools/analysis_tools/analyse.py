@@ -55,7 +55,9 @@ OF_RUNS: dict[str, Callable[[Sequence[Run]], Findings]] = {
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('subject', choices=[*OF_PREDICTIONS, *OF_RUNS])
     parser.add_argument('runs', nargs='+', metavar='RUN', help='work directories or recipes')

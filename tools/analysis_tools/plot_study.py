@@ -20,7 +20,9 @@ with packages_of('analysis'):
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('study', type=Path, help='path of the study, a YAML file with results')
     parser.add_argument('out', type=Path, help='what to write, an .svg, .png or .pdf')

@@ -41,7 +41,9 @@ def generated() -> dict[Path, str]:
 
 def main() -> None:
     argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     ).parse_args()
     for path, text in generated().items():
         replace_text(path, text)

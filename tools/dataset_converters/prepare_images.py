@@ -32,7 +32,9 @@ from aekt_mm.registry import DATASETS, build
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('config', help='path or name of the recipe whose image sets to prepare')
     parser.add_argument('folder', type=Path, help='where they go')

@@ -57,7 +57,9 @@ def _lines(path: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('folder', type=Path, help='where the archive is unpacked')
     args = parser.parse_args()

@@ -174,7 +174,9 @@ def kill_test(args: argparse.Namespace) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('config', help='a recipe, of a run of seconds or minutes')
     parser.add_argument('folder', type=Path, help='where the runs go; emptied before')

@@ -18,7 +18,9 @@ from aekt_mm.engine.recipes import load_recipe
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('config', help='path or name of the recipe')
     parser.add_argument('--format', choices=['py', 'yaml'], default='py', help='Python or YAML')

@@ -17,7 +17,9 @@ from aekt_mm.engine.converting import KEPT_UNDER, convert
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument('config', help='a recipe of the network')
     parser.add_argument('source', help='the checkpoint to read')
