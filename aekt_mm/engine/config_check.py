@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from aekt_mm import registry as ours
 from aekt_mm.datasets import ArrayDataset, CropDataset, ViewDataset
-from aekt_mm.registry import SCOPE, build
+from aekt_mm.registry import SCOPE, build, type_name
 
 from .config_effects import without_effect
 from .config_shape import matches, misshapen
@@ -248,6 +248,8 @@ def _mistakes(cfg: Config, purpose: str) -> Iterator[str]:
     yield from _views(cfg)
     yield from _collating(cfg)
     yield from _precision(cfg)
+    yield from _colours(cfg)
+    yield from _pictures(cfg)
     yield from without_effect(cfg)
 
 
@@ -549,6 +551,37 @@ def _collating(cfg: Config) -> Iterator[str]:
             right = "dict(type='whole_batch')" if batches else "dict(type='default_collate')"
             how = 'hands out whole batches' if batches else 'hands out single samples'
             yield f'{name}.collate_fn must be {right}, since {cls.__name__} {how}; it is {found!r}'
+
+
+def _colours(cfg: Config) -> Iterator[str]:
+    """Check that a normalisation is one number, or one a channel."""
+    model = cfg.get('model') or {}
+    for place, part in (('', cfg), ('model.', model)):
+        preprocessor = part.get('data_preprocessor')
+        settings = preprocessor if isinstance(preprocessor, dict) else {}
+        for name in ('mean', 'std'):
+            value = settings.get(name)
+            if isinstance(value, list | tuple) and len(value) not in (1, 3):
+                yield (
+                    f'{place}data_preprocessor.{name} must be three numbers, one a channel, but is '
+                    f'{value!r}'
+                )
+
+
+def _pictures(cfg: Config) -> Iterator[str]:
+    """Check that who draws predictions has a visualizer that can."""
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    draws = any(
+        isinstance(hook, dict) and type_name(hook) == 'VisualizationHook' and hook.get('enable')
+        for hook in hooks
+    )
+    visualizer = cfg.get('visualizer') or {}
+    kind = _find(visualizer.get('type'), ours.VISUALIZERS) if isinstance(visualizer, dict) else None
+    if draws and inspect.isclass(kind) and not hasattr(kind, 'visualize_cls'):
+        yield (
+            f'visualizer is a {kind.__name__}, which can not draw the predictions of '
+            "VisualizationHook: set visualizer.type='UniversalVisualizer'"
+        )
 
 
 def _precision(cfg: Config) -> Iterator[str]:

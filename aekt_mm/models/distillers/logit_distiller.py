@@ -170,7 +170,7 @@ class LogitDistiller(BaseModel):
 
     @property
     def head(self) -> nn.Module:
-        """What has the student's classification loss: its head, or a whole timm classifier."""
+        """The student's head, which has the loss of the labels, or a whole timm classifier."""
         return getattr(self.student, 'head', self.student)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> 'LogitDistiller':

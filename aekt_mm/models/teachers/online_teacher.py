@@ -65,6 +65,7 @@ class OnlineTeacher(Teacher):
             one of these, or a class is not the model's or named twice.
 
     Examples:
+        >>> from torch import nn
         >>> teacher = OnlineTeacher(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), checkpoint=None)
         >>> teacher(torch.rand(4, 3, 2, 2)).shape
         torch.Size([4, 5])

@@ -33,6 +33,7 @@ class Teacher(nn.Module):
         num_classes: How many classes it tells apart; None where that is not known.
 
     Examples:
+        >>> import torch
         >>> class Uniform(Teacher):
         ...     num_classes = 5
         ...
