@@ -562,10 +562,7 @@ def _colours(cfg: Config) -> Iterator[str]:
         for name in ('mean', 'std'):
             value = settings.get(name)
             if isinstance(value, list | tuple) and len(value) not in (1, 3):
-                yield (
-                    f'{place}data_preprocessor.{name} must be three numbers, one a channel, but is '
-                    f'{value!r}'
-                )
+                yield (f'{place}data_preprocessor.{name} must be three numbers, but is {value!r}')
 
 
 def _pictures(cfg: Config) -> Iterator[str]:

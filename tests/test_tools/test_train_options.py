@@ -20,6 +20,9 @@ def train(digits_recipe, tmp_path, monkeypatch):
 
     def train(name, *options):
         recipe, work_dir = tmp_path / f'{name}.py', tmp_path / name
+        digits_recipe.experiment_name = (
+            f'{tmp_path.name}_{name}'  # runs of a name in a second share a log
+        )
         digits_recipe.dump(recipe)
         command = ['tools/train.py', str(recipe), '--work-dir', str(work_dir), *options]
         monkeypatch.setattr(sys, 'argv', command)
