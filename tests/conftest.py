@@ -17,6 +17,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from mmpretrain.visualization import UniversalVisualizer
 from yapf.yapflib import yapf_api
 
 from aekt_mm.models import backbones
@@ -88,7 +89,8 @@ def tool() -> Callable[..., str | None]:
     """
 
     def tool(path: str, *arguments: str | Path) -> str | None:
-        for kind in (MMLogger, MessageHub, Visualizer):
+        # runs of a name in a second would share them
+        for kind in (MMLogger, MessageHub, Visualizer, UniversalVisualizer):
             kind._instance_dict.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, 'argv', [path, *map(str, arguments)])

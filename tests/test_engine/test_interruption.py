@@ -1,6 +1,7 @@
 """Runs that are ended from outside go on where they were, in the middle of an epoch too."""
 
 import copy
+import itertools
 import json
 import multiprocessing
 import os
@@ -71,12 +72,13 @@ def train(digits_recipe, tmp_path, monkeypatch):
     digits_recipe.train_dataloader.batch_size = 100
     head = digits_recipe.model.student.head
     head.update(type='StackedLinearClsHead', mid_channels=[12], dropout_rate=0.5)
+    runs = itertools.count()  # runs of a name in a second would share their message hub
 
     def train(name, send=None, resume=False, **options):
         cfg = digits_recipe.copy()
         cfg.merge_from_dict(options)
         cfg.work_dir = str(tmp_path / name)
-        cfg.experiment_name = f'{tmp_path.name}_{name}_{resume}'
+        cfg.experiment_name = f'{tmp_path.name}_{name}_{resume}_{next(runs)}'
         resume_point(cfg, 'auto' if resume else None)
         stop = StopHook('python tools/train.py CONFIG --resume')
         with stop.listening():
